@@ -1,0 +1,6377 @@
+#ifndef CGRPC_H
+#define CGRPC_H
+
+#define CGRPC_VERSION_MAJOR 0
+#define CGRPC_VERSION_MINOR 1
+#define CGRPC_VERSION_PATCH 0
+/* Generated code and header must agree on this number. */
+#define CGRPC_GENERATED_VERSION 1
+
+#ifdef CGRPC_CONFIG_H
+#include CGRPC_CONFIG_H
+#endif
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ======================================================================
+ * >>config
+ *
+ * Macros choose features and defaults; the sizes of one server, channel or
+ * call are chosen where it is defined. Set any of these before the header,
+ * on the command line, or in the file that CGRPC_CONFIG_H names.
+ * ====================================================================== */
+
+/* The two roles. One that is off costs no flash. */
+#ifndef CGRPC_SERVER
+#define CGRPC_SERVER 1
+#endif
+#ifndef CGRPC_CLIENT
+#define CGRPC_CLIENT 1
+#endif
+
+/* nanopb messages. Off: every method carries raw bytes (cgrpc_bytes). */
+#ifndef CGRPC_NANOPB
+#define CGRPC_NANOPB 1
+#endif
+
+/* Texts of cgrpc_result_text and cgrpc_status_text, and the reasons that
+ * travel in grpc-message. About 1.2 KB of flash. */
+#ifndef CGRPC_ERROR_TEXTS
+#define CGRPC_ERROR_TEXTS 1
+#endif
+
+/* Keep the text of all metadata, not of registered keys only. It then needs
+ * a larger CGRPC_METADATA_BYTES: a request of grpc-go brings about 60 bytes. */
+#ifndef CGRPC_METADATA_ALL
+#define CGRPC_METADATA_ALL 0
+#endif
+
+/* Huffman-code the texts that are sent where that is shorter. */
+#ifndef CGRPC_HUFFMAN_ENCODE
+#define CGRPC_HUFFMAN_ENCODE 1
+#endif
+
+/* Send messages that no buffer or window holds whole, by encoding them
+ * several times. Off, such a message is refused with RESOURCE_EXHAUSTED. */
+#ifndef CGRPC_REPLAY
+#define CGRPC_REPLAY 1
+#endif
+
+/* The HPACK table that a peer may use on us: 8 bytes of RAM a connection for
+ * every 32 of it. 4096 is what every peer may assume from its first byte. */
+#ifndef CGRPC_HPACK_TABLE_BYTES
+#define CGRPC_HPACK_TABLE_BYTES 4096
+#endif
+
+/* Header fields that our side keeps in the peer's table: one pointer and
+ * 2 bytes of RAM a connection each. */
+#ifndef CGRPC_HPACK_CACHE
+#define CGRPC_HPACK_CACHE 8
+#endif
+
+/* Bytes of metadata a call may hold, both directions, and of metadata text
+ * a connection remembers. RAM: this once a call and once a connection. */
+#ifndef CGRPC_METADATA_BYTES
+#define CGRPC_METADATA_BYTES 128
+#endif
+
+/* Bytes that a server keeps a call for the handler: cgrpc_call_state(). */
+#ifndef CGRPC_STATE_BYTES
+#define CGRPC_STATE_BYTES 32
+#endif
+
+/* A peer that takes nothing for so long while something waits is dropped. */
+#ifndef CGRPC_STALL_MS
+#define CGRPC_STALL_MS 60000
+#endif
+
+/* Cheap frames (pings, resets, empty DATA ...) a peer may send in a burst;
+ * each message refills, and so does time: this many again every 30 seconds. */
+#ifndef CGRPC_ABUSE_BURST
+#define CGRPC_ABUSE_BURST 4000
+#endif
+
+/* CGRPC_LOG(level, ...): the one log hook, printf-style, e.g.
+ *   #define CGRPC_LOG(level, ...) my_log(level, __VA_ARGS__)
+ * level 0: an error that someone must mend, 1: a refusal, 2: for the curious.
+ * Not defined: no text reaches the flash. */
+#ifndef CGRPC_LOG
+#define CGRPC_LOG(level, ...) ((void)0)
+#endif
+
+#if CGRPC_HPACK_TABLE_BYTES < 4096 || CGRPC_HPACK_TABLE_BYTES > 16384
+#error "CGRPC_HPACK_TABLE_BYTES must be 4096 to 16384: a smaller table breaks peers that use 4096 before they read our settings"
+#endif
+#if CGRPC_HPACK_CACHE < 4 || CGRPC_HPACK_CACHE > 64
+#error "CGRPC_HPACK_CACHE must be 4 to 64"
+#endif
+#if CGRPC_METADATA_BYTES < 32 || CGRPC_METADATA_BYTES > 32768
+#error "CGRPC_METADATA_BYTES must be 32 to 32768"
+#endif
+#if CGRPC_STATE_BYTES < 8 || CGRPC_STATE_BYTES > 65536
+#error "CGRPC_STATE_BYTES must be 8 to 65536"
+#endif
+#if CGRPC_ABUSE_BURST < 100
+#error "CGRPC_ABUSE_BURST must be at least 100: honest peers ping and credit a lot"
+#endif
+#if !CGRPC_SERVER && !CGRPC_CLIENT
+#error "CGRPC_SERVER and CGRPC_CLIENT are both 0: leave at least one of them on"
+#endif
+
+/* ======================================================================
+ * >>types
+ * ====================================================================== */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What travels: the gRPC status of a call. A handler may also return one of
+ * the two values at the end, which never travel. */
+typedef enum cgrpc_status {
+    CGRPC_OK = 0,
+    CGRPC_CANCELLED = 1,
+    CGRPC_UNKNOWN = 2,
+    CGRPC_INVALID_ARGUMENT = 3,
+    CGRPC_DEADLINE_EXCEEDED = 4,
+    CGRPC_NOT_FOUND = 5,
+    CGRPC_ALREADY_EXISTS = 6,
+    CGRPC_PERMISSION_DENIED = 7,
+    CGRPC_RESOURCE_EXHAUSTED = 8,
+    CGRPC_FAILED_PRECONDITION = 9,
+    CGRPC_ABORTED = 10,
+    CGRPC_OUT_OF_RANGE = 11,
+    CGRPC_UNIMPLEMENTED = 12,
+    CGRPC_INTERNAL = 13,
+    CGRPC_UNAVAILABLE = 14,
+    CGRPC_DATA_LOSS = 15,
+    CGRPC_UNAUTHENTICATED = 16,
+    CGRPC_PENDING = 100,  /* cannot go on: call me again, same arguments */
+    CGRPC_NEXT = 101      /* done with this message, the call goes on */
+} cgrpc_status;
+
+/* What happened here: zero, or a negative reason. */
+typedef enum cgrpc_result {
+    CGRPC_SUCCESS = 0,
+    CGRPC_E_ARGUMENT = -1, /* an argument makes no sense */
+    CGRPC_E_CONFIG = -2,   /* an instance was defined too small or wrongly */
+    CGRPC_E_LAYOUT = -3,   /* two files see cgrpc.h with different macros */
+    CGRPC_E_ROOM = -4,     /* it does not fit the memory given */
+    CGRPC_E_STATE = -5,    /* not now: the call is in use, or has ended */
+    CGRPC_E_BUSY = -6,     /* all connections are taken */
+    CGRPC_E_CLOSED = -7,   /* the peer has closed the byte stream */
+    CGRPC_E_IO = -8        /* the byte stream failed */
+} cgrpc_result;
+
+typedef enum cgrpc_recv_result {
+    CGRPC_WAIT = 0, /* nothing yet */
+    CGRPC_GOT = 1,  /* a message */
+    CGRPC_END = 2   /* no more: see cgrpc_call_status() */
+} cgrpc_recv_result;
+
+typedef struct cgrpc_bytes {
+    const uint8_t *data;
+    size_t len;
+} cgrpc_bytes;
+
+typedef struct cgrpc_call cgrpc_call;
+typedef struct cgrpc_conn cgrpc_conn;
+typedef struct cgrpc_server cgrpc_server;
+typedef struct cgrpc_channel cgrpc_channel;
+struct pb_msgdesc_s;
+
+/* One method of a service; protoc-gen-cgrpc writes these. A descriptor that
+ * is NULL makes that direction raw: the message is then a cgrpc_bytes. */
+enum { CGRPC_UNARY = 0, CGRPC_CLIENT_STREAM = 1, CGRPC_SERVER_STREAM = 2,
+       CGRPC_BIDI = 3 };
+typedef struct cgrpc_method {
+    const char *path; /* "/package.Service/Method" */
+    const struct pb_msgdesc_s *in, *out;
+    size_t in_size, out_size; /* sizeof the structs */
+    uint8_t kind;
+} cgrpc_method;
+
+/* A service: its methods, and how to reach a handler of it. */
+typedef struct cgrpc_service {
+    unsigned version; /* CGRPC_GENERATED_VERSION when it was generated */
+    const char *name; /* "package.Service" */
+    const cgrpc_method *methods;
+    size_t method_count;
+    cgrpc_status (*run)(const void *handlers, size_t method, cgrpc_call *call,
+                        const void *in, void *out);
+    /* sets nanopb callbacks in `in` before each decoding; may be NULL */
+    void (*arm)(const void *handlers, size_t method, cgrpc_call *call,
+                void *in);
+} cgrpc_service;
+
+/* A service and the handlers that serve it. The array of these belongs to
+ * the user; a test may exchange the handlers while no call is in flight. */
+typedef struct cgrpc_serving {
+    const cgrpc_service *service;
+    const void *handlers; /* the generated struct of function pointers */
+} cgrpc_serving;
+
+/* Memory of any alignment. */
+typedef union cgrpc_word {
+    uint64_t u64;
+    double real;
+    void *pointer;
+} cgrpc_word;
+#define CGRPC_WORDS(bytes) (((bytes) + sizeof(cgrpc_word) - 1) / sizeof(cgrpc_word))
+
+/* ======================================================================
+ * >>port
+ *
+ * What a platform gives. A port is a small header of its own (port/); it
+ * needs nothing but this section and cgrpc_server_accept().
+ * ====================================================================== */
+
+/* A byte stream. Every function returns at once.
+ *
+ * peek   points *data at bytes that have arrived and returns how many; they
+ *        stay there until taken. 0: none yet. CGRPC_E_CLOSED: the peer has
+ *        ended and all was taken. CGRPC_E_IO: failed.
+ * take   frees the first `len` of the bytes last shown.
+ * send   takes up to `len` bytes and returns how many. 0: none now.
+ *        Negative: failed. A stream still connecting takes 0.
+ * close  ends the stream; what was sent still goes out where that is
+ *        possible. Called exactly once, after which nothing is called. */
+typedef struct cgrpc_io_ops {
+    int (*peek)(void *io, const uint8_t **data);
+    void (*take)(void *io, size_t len);
+    int (*send)(void *io, const uint8_t *data, size_t len);
+    void (*close)(void *io);
+} cgrpc_io_ops;
+
+typedef struct cgrpc_io {
+    const cgrpc_io_ops *ops;
+    void *context;
+} cgrpc_io;
+
+/* The platform: one of these a loop, shared by its servers and channels.
+ * `now` counts milliseconds and may wrap. Only channels need
+ * `connect` (starts a stream to `target`, returns at once; CGRPC_SUCCESS or
+ * a reason) and only blocking calls need `wait` (sleeps until a stream of
+ * this port can move or `ms` have passed). */
+typedef struct cgrpc_port {
+    uint32_t (*now)(void *context);
+    void (*wait)(void *context, uint32_t ms);
+    cgrpc_result (*connect)(void *context, const char *target, cgrpc_io *io);
+    void *context;
+    bool in_handler; /* the core's: a blocking call is refused meanwhile */
+} cgrpc_port;
+
+/* ======================================================================
+ * >>call_api    the verbs that client and server share
+ * ====================================================================== */
+
+/* Sends one message: all of it or nothing. false: not now; on a server,
+ * return CGRPC_PENDING and be called again when there is room; on a client,
+ * cgrpc_wait(). A message that is larger than every buffer and window goes
+ * out in parts while false is returned: offer the *same* message again until
+ * true. Also false, for good, once the call has ended. */
+bool cgrpc_send(cgrpc_call *call, const void *message);
+
+/* Client: no more messages from us. */
+void cgrpc_send_end(cgrpc_call *call);
+
+/* Client: takes the next message, if one is there. */
+cgrpc_recv_result cgrpc_recv(cgrpc_call *call, void *message);
+
+/* Server: the peer will send no more messages and all were handled. */
+bool cgrpc_recv_ended(const cgrpc_call *call);
+
+/* Server: `return cgrpc_fail(call, CGRPC_NOT_FOUND, "no such point");`
+ * The text is copied into the call's metadata memory, cut where that is
+ * full; NULL leaves it out. Returns `status`. */
+cgrpc_status cgrpc_fail(cgrpc_call *call, cgrpc_status status,
+                        const char *text);
+
+/* A handler that returned CGRPC_PENDING or CGRPC_NEXT is called again soon.
+ * One volatile byte is written: safe from an ISR or another thread, which
+ * must wake the loop by its port's own means. Spurious wakes are harmless. */
+void cgrpc_call_wake(cgrpc_call *call);
+
+/* Ends the call now, CANCELLED: a client's `done` runs before this returns,
+ * and the call may then be used anew. */
+void cgrpc_call_cancel(cgrpc_call *call);
+
+/* Server: memory that was zeroed when the call began; CGRPC_STATE_BYTES. */
+void *cgrpc_call_state(cgrpc_call *call);
+
+/* `hook` runs exactly once when the call ends, however it ends, before the
+ * slot is used anew. */
+typedef void (*cgrpc_end_hook)(cgrpc_call *call, cgrpc_status status);
+void cgrpc_call_on_end(cgrpc_call *call, cgrpc_end_hook hook);
+
+/* A pointer of the user's own. */
+void cgrpc_call_set_user(cgrpc_call *call, void *user);
+void *cgrpc_call_user(const cgrpc_call *call);
+
+/* The call is over (client: and nothing is left to receive). */
+bool cgrpc_call_ended(const cgrpc_call *call);
+cgrpc_status cgrpc_call_status(const cgrpc_call *call);
+/* Milliseconds until the deadline; 0 when passed, UINT32_MAX without one. */
+uint32_t cgrpc_call_time_left(const cgrpc_call *call);
+const cgrpc_method *cgrpc_call_method(const cgrpc_call *call);
+/* The peer's address as the port wrote it. */
+const char *cgrpc_call_peer(const cgrpc_call *call);
+/* Server: what the client calls this host. "" if it was not kept. */
+const char *cgrpc_call_authority(const cgrpc_call *call);
+
+/* Metadata. Keys are lower case; those ending in "-bin" carry any bytes, here
+ * always decoded. Text values end in a NUL that `len` does not count.
+ * What arrives is kept for registered keys only (cgrpc_server_desc.keys,
+ * cgrpc_channel_desc.keys) unless CGRPC_METADATA_ALL is 1. */
+enum { CGRPC_INITIAL = 1, CGRPC_TRAILING = 2 };
+
+/* The `nth` value (from 0) that the peer sent for `key`, or NULL. */
+const char *cgrpc_metadata_find(const cgrpc_call *call, int which,
+                                const char *key, size_t nth, size_t *len);
+
+/* Walks over all that the peer sent: start with *at == 0. */
+typedef struct cgrpc_metadata {
+    const char *key;
+    const void *value;
+    size_t len; /* of value; 0 with a text value when adding: up to its NUL */
+} cgrpc_metadata;
+bool cgrpc_metadata_next(const cgrpc_call *call, int which, size_t *at,
+                         cgrpc_metadata *out);
+
+/* Adds metadata to send. Server: CGRPC_INITIAL until the first message or
+ * cgrpc_send_initial(), CGRPC_TRAILING until the handler's last return.
+ * Clients use cgrpc_options. CGRPC_E_ROOM: see CGRPC_METADATA_BYTES. */
+cgrpc_result cgrpc_metadata_add(cgrpc_call *call, int which,
+                                const char *key, const void *value,
+                                size_t len);
+
+/* Server: sends the initial metadata now, before the first message.
+ * false: no room now, as with cgrpc_send(). */
+bool cgrpc_send_initial(cgrpc_call *call);
+
+/* Client: the text of grpc-message ("" if none). */
+const char *cgrpc_call_message(const cgrpc_call *call);
+/* Client: grpc-status-details-bin, a google.rpc.Status (len 0 if none). */
+cgrpc_bytes cgrpc_call_details(const cgrpc_call *call);
+
+const char *cgrpc_result_text(cgrpc_result result);
+const char *cgrpc_status_text(cgrpc_status status);
+
+
+/* The metadata memory of one call: records, one after the other. */
+typedef struct cgrpc_arena {
+    uint8_t *base;
+    uint16_t len, cap;
+} cgrpc_arena;
+
+/* What a side understands; constant once it is made. */
+typedef struct cgrpc_vocabulary {
+    const char *const *keys; /* metadata that is kept */
+    const cgrpc_serving *services;
+    size_t service_count;
+    uint8_t key_count;
+    uint8_t wanted[8]; /* a bit for each name id below 64 */
+} cgrpc_vocabulary;
+
+/* A field of the peer's dynamic table: sizes and meaning, no text. */
+typedef struct cgrpc_hpack_entry {
+    uint16_t size; /* as RFC 7541, 4.1 counts; top bit: its text is kept */
+    uint16_t name_len;
+    uint32_t what; /* name id in the top 8 bits, the value's meaning below */
+} cgrpc_hpack_entry;
+
+typedef struct cgrpc_hpack_decoder {
+    const cgrpc_vocabulary *vocabulary;
+    void (*field)(void *context, uint8_t name, uint32_t value,
+                  unsigned flags);
+    void *context;
+    cgrpc_arena *arena;           /* where the texts of this block go */
+    uint8_t *store;               /* texts that table entries refer to */
+    uint16_t store_len, store_cap;
+    uint16_t limit;               /* the largest table a peer may choose */
+    uint16_t max, used;           /* bytes: what it chose, what is taken */
+    uint16_t count, head;         /* entries, and where the newest is */
+    uint16_t inserted;            /* the number of the next entry */
+    uint16_t name_len, value_len; /* of this field; they saturate */
+    uint16_t span, record, mark;  /* in the arena: field, record, value */
+    uint16_t matched;             /* bytes of `word` */
+    uint16_t ordinal;             /* of `word` in its list, from 1 */
+    uint8_t which;                /* tag of the records of this block */
+    uint8_t state, kind, shift;   /* of the parser, of the integer */
+    uint8_t name, parse, flags;   /* of this field */
+    uint8_t last, digits;         /* of the value */
+    uint8_t quad, sextets;        /* of base64 */
+    uint8_t huffman_bits;
+    bool huffman, in_value, began, bad, keep, base64, padded;
+    bool text_lost;               /* a text was asked for that is gone */
+    uint32_t number;              /* integer; then bytes left of a string */
+    uint32_t huffman_window;
+    uint32_t value;
+    const char *word;             /* the candidate that still matches */
+    cgrpc_hpack_entry table[CGRPC_HPACK_TABLE_BYTES / 32];
+} cgrpc_hpack_decoder;
+
+/* What our side put into the peer's table: constants only, never evicted,
+ * so the entry i has the number i. */
+typedef struct cgrpc_hpack_encoder {
+    const void *keys[CGRPC_HPACK_CACHE]; /* identity of the value */
+    uint8_t names[CGRPC_HPACK_CACHE];
+    uint8_t count;
+    bool resize;    /* the next block begins with size updates */
+    uint16_t limit; /* of the peer's table; never over 4096 */
+    uint16_t used;
+} cgrpc_hpack_encoder;
+/* ======================================================================
+ * >>client_api
+ * ====================================================================== */
+
+/* All of it may be zero. Copied where it must outlive the start. */
+typedef struct cgrpc_options {
+    uint32_t timeout_ms;            /* 0: no deadline */
+    const cgrpc_metadata *metadata; /* sent with the request */
+    size_t metadata_count;
+    bool wait_for_ready; /* wait for a connection instead of UNAVAILABLE */
+    void *user;          /* cgrpc_call_user() */
+} cgrpc_options;
+
+/* Runs once, when a call has ended and all of its answer was received. */
+typedef cgrpc_end_hook cgrpc_done;
+
+/* What the generated, typed functions call.
+ *
+ * cgrpc_start    begins a call. `request` is the one message of a unary or
+ *                server-streaming call and stays the caller's, unchanged,
+ *                until the call ends; otherwise NULL. `response` receives
+ *                the answer of a unary call before `done` runs, or is NULL
+ *                and cgrpc_recv() takes it. `done` may be NULL.
+ * cgrpc_unary    begins, waits for and ends a unary call. Never inside a
+ *                handler or hook of the same channel.
+ * cgrpc_wait     runs the channel until `call` can go on (a message came,
+ *                room opened) or `ms` have passed. false: the call ended. */
+cgrpc_result cgrpc_start(cgrpc_channel *channel, cgrpc_call *call,
+                         const cgrpc_method *method, const void *request,
+                         void *response, cgrpc_done done,
+                         const cgrpc_options *options);
+cgrpc_status cgrpc_unary(cgrpc_channel *channel, const cgrpc_method *method,
+                         const void *request, void *response,
+                         const cgrpc_options *options);
+bool cgrpc_wait(cgrpc_call *call, uint32_t ms);
+
+/* A client's call with the memory it receives into:
+ *     CGRPC_CALL_DEFINE(watch, 512);      messages of up to 512 bytes
+ *     cgrpc_result r = Svc_Watch_start(&channel, &watch, &request, NULL);
+ * One call object carries one call at a time and may be used again. */
+#define CGRPC_CALL_DEFINE(name, RX_BYTES)                                 \
+    static uint8_t name##_memory[CGRPC_CALL_BYTES(RX_BYTES)];             \
+    static cgrpc_call name = CGRPC_CALL_INIT(name##_memory)
+/* The same at run time, for memory that comes from elsewhere. */
+void cgrpc_call_init(cgrpc_call *call, uint8_t *memory, size_t bytes);
+
+typedef struct cgrpc_channel_desc {
+    cgrpc_port *port;
+    const char *target;    /* as the port's connect understands it */
+    const char *authority; /* NULL: the target */
+    const char *user_agent; /* NULL: "cgrpc/VERSION" */
+    bool tls;              /* the stream is encrypted: ":scheme https" */
+    const char *const *keys; /* metadata to keep: answers and trailers */
+    size_t key_count;
+} cgrpc_channel_desc;
+
+/* Declares a channel: RX_BYTES is the largest message that a blocking call
+ * may receive, TX_BYTES the buffer that what is sent waits in. */
+#define CGRPC_CHANNEL_DEFINE(name, RX_BYTES, TX_BYTES)                    \
+    static uint8_t name##_call[CGRPC_CALL_BYTES(RX_BYTES)];               \
+    static uint8_t name##_memory[CGRPC_CONN_BYTES(TX_BYTES)];             \
+    static const cgrpc_channel_memory name##_sizes = {                    \
+        name##_memory, sizeof(name##_memory), name##_call,                \
+        sizeof(name##_call) };                                            \
+    static cgrpc_channel name = CGRPC_INIT(cgrpc_channel, &name##_sizes)
+
+typedef struct cgrpc_channel_memory {
+    uint8_t *conn;
+    size_t conn_bytes;
+    uint8_t *call;
+    size_t call_bytes;
+} cgrpc_channel_memory;
+
+/* `desc` is copied; what it points to must outlive the channel. No byte
+ * moves before the first call. */
+#define cgrpc_channel_init(channel, desc)                                 \
+    cgrpc_channel_init_((channel), (desc), CGRPC_LAYOUT)
+cgrpc_result cgrpc_channel_init_(cgrpc_channel *channel,
+                                 const cgrpc_channel_desc *desc,
+                                 size_t layout);
+
+/* Moves bytes, runs `done` hooks, fires deadlines. Returns the milliseconds
+ * after which it must run again though no byte has moved (UINT32_MAX:
+ * never; 0: at once). */
+uint32_t cgrpc_channel_poll(cgrpc_channel *channel);
+
+/* Ends every call (CANCELLED) and the connection. The channel may be used
+ * again: the next call connects anew. */
+void cgrpc_channel_close(cgrpc_channel *channel);
+
+typedef enum cgrpc_channel_state {
+    CGRPC_CHANNEL_IDLE,       /* no connection, none wanted */
+    CGRPC_CHANNEL_CONNECTING, /* waits for the peer's SETTINGS */
+    CGRPC_CHANNEL_READY,
+    CGRPC_CHANNEL_BACKOFF     /* the last attempt failed: waits to retry */
+} cgrpc_channel_state;
+cgrpc_channel_state cgrpc_channel_get_state(const cgrpc_channel *channel);
+
+/* ======================================================================
+ * >>server_api
+ * ====================================================================== */
+
+typedef struct cgrpc_server_desc {
+    cgrpc_port *port; /* only `now` is used */
+    const cgrpc_serving *services;
+    size_t service_count;
+    const char *const *keys; /* request metadata to keep */
+    size_t key_count;
+} cgrpc_server_desc;
+
+/* What CGRPC_SERVER_DEFINE makes: the memory of one server. */
+typedef struct cgrpc_server_memory {
+    cgrpc_conn *conns;
+    cgrpc_call *calls;
+    cgrpc_word *words;
+    size_t word_count;
+    size_t conn_count, call_count;
+    size_t rx_bytes, tx_bytes, scratch_bytes;
+} cgrpc_server_memory;
+
+/* Declares a server, static, with all of its memory.
+ *   CONNS    connections at a time
+ *   CALLS    calls in flight, over all connections
+ *   RX_BYTES the largest request message (encoded)
+ *   TX_BYTES the buffer a connection sends from; 256 is little, 1024 good
+ *   SCRATCH  decoded request + reply: the generated Service_SCRATCH (of
+ *            several services the largest: CGRPC_MAX)
+ * RAM = CONNS * (sizeof(cgrpc_conn) + TX_BYTES + CGRPC_METADATA_BYTES + 64)
+ *     + CALLS * (sizeof(cgrpc_call) + RX_BYTES + 5 + CGRPC_METADATA_BYTES
+ *                + CGRPC_STATE_BYTES)
+ *     + SCRATCH + sizeof(cgrpc_server), each rounded up to 8. */
+#define CGRPC_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define CGRPC_SERVER_WORDS(CONNS, CALLS, RX_BYTES, TX_BYTES, SCRATCH)     \
+    (CGRPC_WORDS(SCRATCH) + (CALLS) * CGRPC_WORDS(CGRPC_STATE_BYTES) +    \
+     CGRPC_WORDS((CALLS) * CGRPC_CALL_BYTES(RX_BYTES)) +                  \
+     CGRPC_WORDS((CONNS) * CGRPC_CONN_BYTES(TX_BYTES)))
+#define CGRPC_SERVER_DEFINE(name, CONNS, CALLS, RX_BYTES, TX_BYTES, SCRATCH) \
+    static cgrpc_conn name##_conns[CONNS];                                \
+    static cgrpc_call name##_calls[CALLS];                                \
+    static cgrpc_word name##_words[CGRPC_SERVER_WORDS(                    \
+        CONNS, CALLS, RX_BYTES, TX_BYTES, SCRATCH)];                      \
+    static const cgrpc_server_memory name##_memory = {                    \
+        name##_conns, name##_calls, name##_words,                         \
+        sizeof(name##_words) / sizeof(cgrpc_word), CONNS, CALLS,          \
+        RX_BYTES, TX_BYTES, SCRATCH };                                    \
+    static cgrpc_server name =                                            \
+        CGRPC_INIT(cgrpc_server, &name##_memory)
+
+/* `desc` is copied; what it points to must outlive the server. */
+#define cgrpc_server_init(server, desc)                                   \
+    cgrpc_server_init_((server), (desc), CGRPC_LAYOUT)
+cgrpc_result cgrpc_server_init_(cgrpc_server *server,
+                                const cgrpc_server_desc *desc,
+                                size_t layout);
+
+/* For ports: a client has connected. `peer` is its address as text, kept by
+ * pointer until the stream is closed. CGRPC_E_BUSY: no connection is free
+ * (the stream stays the caller's). */
+cgrpc_result cgrpc_server_accept(cgrpc_server *server, const cgrpc_io *io,
+                                 const char *peer);
+
+/* Moves bytes, runs handlers, fires deadlines. Returns as
+ * cgrpc_channel_poll() does. */
+uint32_t cgrpc_server_poll(cgrpc_server *server);
+
+/* Graceful end: clients are told (GOAWAY, twice), calls in flight finish,
+ * new connections are refused. Poll until cgrpc_server_idle(). */
+void cgrpc_server_drain(cgrpc_server *server);
+bool cgrpc_server_idle(const cgrpc_server *server); /* no connections */
+/* Ends all at once: calls are cancelled, streams closed. */
+void cgrpc_server_stop(cgrpc_server *server);
+
+/* ======================================================================
+ * >>objects    what the structs hold; all fields are private
+ * ====================================================================== */
+
+/* Room in a transmit buffer that messages never take: the replies that the
+ * protocol owes (SETTINGS and PING acks, resets, credit, GOAWAY) need it. */
+#define CGRPC_TX_RESERVE 64
+#define CGRPC_CONN_BYTES(TX_BYTES)                                        \
+    ((TX_BYTES) + CGRPC_TX_RESERVE + CGRPC_METADATA_BYTES)
+#define CGRPC_CALL_BYTES(RX_BYTES) ((RX_BYTES) + 5 + CGRPC_METADATA_BYTES)
+
+struct cgrpc_call {
+    uint8_t *memory; /* metadata, then the receive buffer */
+    size_t memory_bytes;
+    cgrpc_call *next; /* on its connection's or channel's list */
+    cgrpc_conn *conn; /* NULL: has no stream (yet, or any more) */
+    const cgrpc_method *method;
+    void *owner;          /* the server or channel */
+    const cgrpc_serving *serving; /* server: whose handler runs */
+    const void *request;  /* client: the one message of a unary side */
+    void *response;       /* client: where a unary answer goes */
+    cgrpc_end_hook hook;  /* on_end, or done */
+    void *user;
+    const uint8_t *rest;  /* encoded bytes that are still to be sent */
+    uint32_t rest_len;
+    cgrpc_arena metadata;
+    uint32_t id;          /* of the stream; 0: none */
+    int32_t tx_window;    /* what we may send; negative after SETTINGS */
+    int32_t rx_window;    /* what the peer may send */
+    uint32_t rx_len;      /* bytes in the receive buffer */
+    uint32_t content_left;
+    uint32_t deadline;    /* if has_deadline */
+    uint32_t tx_total;    /* of a message that goes out in parts */
+    uint32_t tx_sent;
+    uint32_t tx_check;    /* over the bytes sent of it */
+    uint32_t tx_need;     /* room that a waiting message needs */
+    uint8_t stage;        /* cg_stage */
+    uint8_t status;
+    volatile uint8_t woken;
+    unsigned has_deadline : 1;
+    unsigned has_length : 1;   /* content_left counts */
+    unsigned is_server : 1;
+    unsigned headers_in : 1;
+    unsigned headers_out : 1;
+    unsigned ended_in : 1;     /* END_STREAM came */
+    unsigned ended_out : 1;    /* END_STREAM was written */
+    unsigned end_wanted : 1;   /* client: after what is written, END_STREAM */
+    unsigned ran : 1;          /* the handler has run */
+    unsigned blocked : 1;      /* a send found no room */
+    unsigned replied : 1;      /* one message is on its way */
+    unsigned waiting : 1;      /* the handler waits for a wake */
+    unsigned not_grpc : 2;     /* answered in plain HTTP: 1: 405, 2: 415 */
+    unsigned request_sent : 1; /* client: of a unary side */
+    unsigned compressed : 1;   /* client: the answer has a grpc-encoding */
+    unsigned received : 1;     /* client: a message was taken */
+    unsigned taken : 1;        /* client: a raw message is in use */
+    unsigned refusing : 1;     /* names the encodings that are known */
+    unsigned told_end : 1;     /* the handler has seen the end of input */
+    unsigned hooked : 1;       /* the hook has run */
+    unsigned wait_ready : 1;   /* client: no fail-fast */
+    unsigned retried : 1;      /* client: refused unprocessed once */
+    unsigned null_run : 1;     /* the handler was last run without `in` */
+};
+
+/* What a header block said so far. */
+typedef struct cgrpc_head {
+    uint32_t path, timeout, length, grpc_status;
+    uint32_t http_status;
+    uint16_t seen;
+    uint8_t type, encoding, method;
+    unsigned regular : 1;   /* a field that is not a pseudo-header came */
+    unsigned malformed : 1; /* RFC 9113, 8.1.1: reset the stream */
+    unsigned overflow : 1;  /* metadata beyond CGRPC_METADATA_BYTES */
+    unsigned bad_value : 1; /* a metadata value that cannot be decoded */
+} cgrpc_head;
+
+/* The last streams that ended, so that late frames are known, and the
+ * resets among them that are still to be written. */
+enum { CGRPC_CLOSED_STREAMS = 8 };
+typedef struct cgrpc_closed {
+    uint32_t id;
+    uint8_t code;
+    uint8_t how; /* cg_closed_how */
+} cgrpc_closed;
+
+struct cgrpc_conn {
+    const struct cgrpc_conn_ops *ops; /* NULL: this slot is free */
+    void *owner;          /* the server or channel */
+    cgrpc_io io;
+    const char *peer;
+    cgrpc_call *calls;    /* with an open stream */
+    cgrpc_call *call;     /* of the frame in progress; NULL: discard */
+    uint8_t *tx;
+    uint32_t tx_cap, tx_start, tx_end;
+    uint32_t frame_id, frame_left;
+    uint32_t block_id;    /* stream of the header block in progress */
+    uint32_t last_id;     /* highest stream that the opener has used */
+    uint32_t goaway_id;   /* streams above it are not processed */
+    uint32_t peer_frame;  /* peer's SETTINGS_MAX_FRAME_SIZE */
+    uint32_t peer_streams;
+    int32_t peer_window;  /* peer's SETTINGS_INITIAL_WINDOW_SIZE */
+    int32_t our_window;   /* ours, announced */
+    int32_t tx_window;    /* connection flow control, as in a call */
+    int32_t rx_window;
+    int32_t rx_top;
+    uint32_t opened;      /* streams open, counting those without a call */
+    uint32_t bucket;      /* cheap frames still tolerated */
+    uint32_t bucket_time;
+    uint32_t moved;       /* when bytes last went out, or came to wait */
+    uint32_t began;       /* when it connected, or began to die */
+    uint32_t block_bytes;
+    uint8_t frame_type, frame_flags, frame_pad;
+    uint8_t state;        /* cg_parse */
+    uint8_t small_len;
+    uint8_t small[24];    /* a frame header or small payload, gathered */
+    uint8_t closed_next;
+    uint8_t error;        /* the code a dead connection died of */
+    unsigned is_server : 1;
+    unsigned settings_in : 1;   /* the peer's SETTINGS came */
+    unsigned settings_acked : 1;
+    unsigned settings_due : 1;  /* table size flush: SETTINGS to write */
+    unsigned flushing : 1;      /* ... and its ACK awaited */
+    unsigned block_ends : 1;    /* the block in progress carries END_STREAM */
+    unsigned trailers : 1;
+    unsigned dead : 1;          /* discards everything */
+    unsigned closed_io : 1;
+    unsigned draining : 2;      /* 1: first GOAWAY sent, 2: the last */
+    unsigned goaway_in : 1;
+    unsigned unread : 1;        /* input waits in the stream */
+    unsigned stalled : 1;       /* output waits since `moved` */
+    cgrpc_closed closed[CGRPC_CLOSED_STREAMS];
+    cgrpc_head head;
+    cgrpc_hpack_encoder encoder;
+    cgrpc_hpack_decoder decoder;
+};
+
+struct cgrpc_server {
+    const cgrpc_server_memory *memory;
+    cgrpc_server_desc desc;
+    cgrpc_vocabulary words;
+    cgrpc_word *scratch;
+    cgrpc_word *states;
+    uint32_t turn;      /* the call that goes first */
+    unsigned draining : 1;
+    unsigned running : 1;
+};
+
+struct cgrpc_channel {
+    const cgrpc_channel_memory *memory;
+    cgrpc_channel_desc desc;
+    cgrpc_vocabulary words;
+    cgrpc_call *calls;  /* that wait for a stream */
+    cgrpc_call own;     /* carries the blocking calls */
+    cgrpc_conn conn;
+    uint32_t backoff;   /* milliseconds; 0: the last attempt succeeded */
+    uint32_t retry_at;
+    uint32_t random;
+    unsigned running : 1;
+    unsigned closing : 1;
+    unsigned failed : 1; /* waits until retry_at */
+};
+
+/* Files that see different macros see different sizes: init compares. */
+#define CGRPC_LAYOUT                                                      \
+    (sizeof(cgrpc_server) + sizeof(cgrpc_channel) * 31u +                 \
+     sizeof(cgrpc_conn) * 1009u + sizeof(cgrpc_call) * 65537u +           \
+     (size_t)CGRPC_METADATA_BYTES * 7u + (size_t)CGRPC_STATE_BYTES * 3u)
+
+#ifdef __cplusplus
+} /* extern "C" */
+
+template <class T, class A> static inline T cgrpc_init_of(A memory)
+{
+    T made = T();
+    made.memory = memory;
+    return made;
+}
+static inline cgrpc_call cgrpc_call_of(uint8_t *memory, size_t bytes)
+{
+    cgrpc_call made = cgrpc_init_of<cgrpc_call>(memory);
+    made.memory_bytes = bytes;
+    return made;
+}
+#define CGRPC_INIT(type, pointer) cgrpc_init_of<type>(pointer)
+#define CGRPC_CALL_INIT(bytes) cgrpc_call_of(bytes, sizeof(bytes))
+#else
+#define CGRPC_INIT(type, pointer) { .memory = (pointer) }
+#define CGRPC_CALL_INIT(bytes)                                            \
+    { .memory = (bytes), .memory_bytes = sizeof(bytes) }
+#endif
+
+#endif /* CGRPC_H */
+
+#ifdef CGRPC_IMPLEMENTATION
+#ifndef CGRPC_IMPLEMENTED
+#define CGRPC_IMPLEMENTED
+
+#include <string.h>
+
+#if CGRPC_NANOPB
+#include <pb_decode.h>
+#include <pb_encode.h>
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ======================================================================
+ * >>base
+ *
+ * Helpers of every section. Bytes are read and written one at a time, so
+ * neither the machine's byte order nor alignment matters. Nothing here
+ * can fail; a writer that is full remembers it and writes no more.
+ * ====================================================================== */
+
+#include <string.h>
+
+static size_t cg_min(size_t a, size_t b) { return a < b ? a : b; }
+
+static uint16_t cg_get16(const uint8_t *in)
+{
+    return (uint16_t)(in[0] << 8 | in[1]);
+}
+
+static void cg_set16(uint8_t *out, size_t value)
+{
+    out[0] = (uint8_t)(value >> 8);
+    out[1] = (uint8_t)value;
+}
+
+static uint32_t cg_get32(const uint8_t *in)
+{
+    return (uint32_t)cg_get16(in) << 16 | cg_get16(in + 2);
+}
+
+static void cg_set32(uint8_t *out, uint32_t value)
+{
+    cg_set16(out, value >> 16);
+    cg_set16(out + 2, value & 0xFFFF);
+}
+
+/* Clocks wrap: right while the two are less than 24 days apart. */
+static bool cg_time_reached(uint32_t now, uint32_t then)
+{
+    return (uint32_t)(now - then) < 0x80000000u;
+}
+
+/* Of a C string. Bounded, and so never a call of strlen. */
+static size_t cg_text_len(const char *text)
+{
+    size_t len = 0;
+    while (len < 0xFFFF && text[len] != 0) ++len;
+    return len;
+}
+
+/* Ten digits and no NUL at most; returns how many. */
+static size_t cg_decimal(char *out, uint32_t value)
+{
+    size_t len = 1, at;
+    uint32_t rest;
+    for (rest = value; rest >= 10; rest /= 10) ++len;
+    for (at = len; at-- > 0; value /= 10) out[at] = (char)('0' + value % 10);
+    return len;
+}
+
+typedef struct cg_writer {
+    uint8_t *out;
+    size_t len, cap;
+    bool full; /* something did not fit: what was written is worthless */
+} cg_writer;
+
+static void cg_put(cg_writer *w, unsigned byte)
+{
+    if (w->len < w->cap)
+        w->out[w->len++] = (uint8_t)byte;
+    else
+        w->full = true;
+}
+
+static void cg_put_bytes(cg_writer *w, const void *data, size_t len)
+{
+    if (len > w->cap - w->len) {
+        w->full = true;
+    } else if (len != 0) {
+        memcpy(w->out + w->len, data, len);
+        w->len += len;
+    }
+}
+
+/* ======================================================================
+ * >>hpack    RFC 7541, with the field rules of RFC 9113, 8.2 and 8.3
+ *
+ * In: a header block is decoded byte by byte; the state is all in the
+ * decoder and no block is ever held. The dynamic table keeps the sizes and
+ * the meaning of each field, which is all that eviction and a server need;
+ * texts are kept only for wanted names, in the call's arena and, for the
+ * fields of the table, in a store beside it.
+ * Out: constants are put into the peer's table until that or our cache of
+ * them is full; nothing is evicted, and no user's value is put there.
+ * Never: allocates, or matches a text by anything but its bytes.
+ * ====================================================================== */
+
+/* Name ids: the static table's names without repetition, in its order; the
+ * further names that gRPC or HTTP/2 give a meaning; then registered keys. */
+enum {
+    CG_NAME_UNKNOWN = 0,
+    CG_NAME_AUTHORITY = 1,
+    CG_NAME_METHOD = 2,
+    CG_NAME_PATH = 3,
+    CG_NAME_SCHEME = 4,
+    CG_NAME_STATUS = 5,
+    CG_NAME_ACCEPT_ENCODING = 7,
+    CG_NAME_AUTHORIZATION = 14,
+    CG_NAME_CONTENT_LENGTH = 19,
+    CG_NAME_CONTENT_TYPE = 22,
+    CG_NAME_COOKIE = 23,
+    CG_NAME_PROXY_AUTHORIZATION = 40,
+    CG_NAME_SET_COOKIE = 46,
+    CG_NAME_TRANSFER_ENCODING = 48,
+    CG_NAME_USER_AGENT = 49,
+    CG_NAME_STATIC = 52, /* the last one of the static table */
+    CG_NAME_TE = 53,
+    CG_NAME_GRPC_TIMEOUT = 54,
+    CG_NAME_GRPC_ENCODING = 55,
+    CG_NAME_GRPC_ACCEPT_ENCODING = 56,
+    CG_NAME_GRPC_STATUS = 57,
+    CG_NAME_GRPC_MESSAGE = 58,
+    CG_NAME_GRPC_DETAILS = 59,
+    CG_NAME_CONNECTION = 60,
+    CG_NAME_KEEP_ALIVE = 61,
+    CG_NAME_PROXY_CONNECTION = 62,
+    CG_NAME_UPGRADE = 63,
+    CG_NAME_KNOWN = 63, /* the last one that CG_NAMES holds */
+    CG_NAME_MALFORMED = 255
+};
+
+/* What a value means, 24 bits, by name. Of all others it is 0.
+ *   :path           1 + the method's ordinal over all services, 0 unknown
+ *   :status         three digits
+ *   te              1 trailers, 0 something else
+ *   grpc-timeout    see cg_timeout_ms
+ *   grpc-status     its number, where over 16,777,208 cut to CG_VALUE_LARGE
+ *   content-length  the same */
+enum {
+    CG_METHOD_POST = 1,
+    CG_METHOD_GET = 2,
+    CG_SCHEME_HTTP = 1,
+    CG_SCHEME_HTTPS = 2,
+    CG_TE_TRAILERS = 1,
+    CG_TYPE_GRPC = 1,       /* application/grpc, application/grpc+proto */
+    CG_TYPE_GRPC_OTHER = 2, /* application/grpc+anything else */
+    CG_ENCODING_IDENTITY = 1,
+    CG_ENCODING_GZIP = 2,
+    CG_ENCODING_DEFLATE = 3,
+    CG_VALUE_NO_BASE64 = 0xFFFFFD, /* of a wanted name ending in -bin */
+    CG_VALUE_LARGE = 0xFFFFFE,
+    CG_VALUE_MALFORMED = 0xFFFFFF
+};
+
+/* What the field callback is told besides. */
+enum {
+    CG_FIELD_MALFORMED = 1, /* RFC 9113, 8.2.1: a stream error */
+    CG_FIELD_LOST = 2,      /* its text is no longer in the store */
+    CG_FIELD_OVERFLOW = 4,  /* its text does not fit the arena */
+    CG_FIELD_NO_BASE64 = 8  /* a -bin value that is none; text dropped */
+};
+
+/* ---- names ---- */
+
+/* BEGIN GENERATED names (tools/make_tables.py) */
+static const char CG_NAMES[] =
+    "\12" ":authority" "\7" ":method" "\5" ":path" "\7" ":scheme"
+    "\7" ":status" "\16" "accept-charset" "\17" "accept-encoding"
+    "\17" "accept-language" "\15" "accept-ranges" "\6" "accept"
+    "\33" "access-control-allow-origin" "\3" "age" "\5" "allow"
+    "\15" "authorization" "\15" "cache-control" "\23" "content-disposition"
+    "\20" "content-encoding" "\20" "content-language" "\16" "content-length"
+    "\20" "content-location" "\15" "content-range" "\14" "content-type"
+    "\6" "cookie" "\4" "date" "\4" "etag" "\6" "expect" "\7" "expires"
+    "\4" "from" "\4" "host" "\10" "if-match" "\21" "if-modified-since"
+    "\15" "if-none-match" "\10" "if-range" "\23" "if-unmodified-since"
+    "\15" "last-modified" "\4" "link" "\10" "location" "\14" "max-forwards"
+    "\22" "proxy-authenticate" "\23" "proxy-authorization" "\5" "range"
+    "\7" "referer" "\7" "refresh" "\13" "retry-after" "\6" "server"
+    "\12" "set-cookie" "\31" "strict-transport-security"
+    "\21" "transfer-encoding" "\12" "user-agent" "\4" "vary" "\3" "via"
+    "\20" "www-authenticate" "\2" "te" "\14" "grpc-timeout"
+    "\15" "grpc-encoding" "\24" "grpc-accept-encoding" "\13" "grpc-status"
+    "\14" "grpc-message" "\27" "grpc-status-details-bin" "\12" "connection"
+    "\12" "keep-alive" "\20" "proxy-connection" "\7" "upgrade";
+/* END GENERATED names */
+
+/* RFC 7541, appendix A: several indexes share a name. Index 1 to 61. */
+static unsigned cg_name_of_index(unsigned index)
+{
+    if (index >= 15) return index - 9;
+    return index >= 8 ? (unsigned)CG_NAME_STATUS : index / 2 + 1;
+}
+
+/* The first index that has the name; 0: none. */
+static unsigned cg_name_to_index(unsigned name)
+{
+    if (name > CG_NAME_STATIC) return 0;
+    if (name > CG_NAME_STATUS) return name + 9;
+    return name == CG_NAME_AUTHORITY ? 1 : (name - 1) * 2;
+}
+
+/* `name` is known or registered. A known one's text ends in no NUL. */
+static const char *cg_name_text(const cgrpc_vocabulary *v, unsigned name,
+                                size_t *len)
+{
+    const char *at = CG_NAMES;
+    if (name > CG_NAME_KNOWN) {
+        at = v->keys[name - CG_NAME_KNOWN - 1];
+        *len = cg_text_len(at);
+        return at;
+    }
+    while (--name != 0) at += *at + 1;
+    *len = (size_t)*at;
+    return at + 1;
+}
+
+static unsigned cg_name_find(const cgrpc_vocabulary *v, const char *text,
+                             size_t text_len)
+{
+    unsigned name, last = (unsigned)CG_NAME_KNOWN + v->key_count;
+    for (name = 1; name <= last; ++name) {
+        size_t len;
+        const char *known = cg_name_text(v, name, &len);
+        if (len == text_len && memcmp(known, text, len) == 0) return name;
+    }
+    return CG_NAME_UNKNOWN;
+}
+
+static bool cg_name_is_bin(const char *text, size_t len)
+{
+    return len > 4 && memcmp(text + len - 4, "-bin", 4) == 0;
+}
+
+/* gRPC's own rule for keys, narrower than HTTP's. */
+static bool cg_name_is_key(const char *text, size_t len)
+{
+    size_t at;
+    for (at = 0; at < len; ++at) {
+        char c = text[at];
+        bool good = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+                    c == '-' || c == '_' || c == '.';
+        if (!good) return false;
+    }
+    return len > 0 && len < 256;
+}
+
+/* Pseudo-headers and what HTTP/2 and gRPC themselves say with. */
+static bool cg_name_is_reserved(unsigned name)
+{
+    return (name >= CG_NAME_AUTHORITY && name <= CG_NAME_STATUS) ||
+           (name > CG_NAME_STATIC && name <= CG_NAME_KNOWN) ||
+           name == CG_NAME_CONTENT_TYPE;
+}
+
+/* Is the text of such a field kept? */
+static bool cg_name_is_wanted(const cgrpc_vocabulary *v, unsigned name)
+{
+    if (name > CG_NAME_KNOWN)
+        return name != CG_NAME_MALFORMED || CGRPC_METADATA_ALL == 2;
+    return (v->wanted[name / 8] >> (name % 8) & 1) != 0;
+}
+
+/* ---- vocabulary ---- */
+
+static void cg_vocabulary_want(cgrpc_vocabulary *v, unsigned name)
+{
+    v->wanted[name / 8] = (uint8_t)(v->wanted[name / 8] | 1u << (name % 8));
+}
+
+/* CGRPC_METADATA_ALL 1 wants what a user may see; 2, a test aid, all. */
+static void cg_vocabulary_want_all(cgrpc_vocabulary *v)
+{
+    unsigned name;
+    for (name = 0; name <= CG_NAME_KNOWN; ++name)
+        if (CGRPC_METADATA_ALL == 2 || !cg_name_is_reserved(name))
+            cg_vocabulary_want(v, name);
+}
+
+/* `keys` must outlive the vocabulary. false: a key is malformed, or there
+ * are more than 191. The caller sets `services` of a server afterwards. */
+static bool cg_vocabulary_init(cgrpc_vocabulary *v, const char *const *keys,
+                               size_t key_count)
+{
+    size_t at;
+    memset(v, 0, sizeof(*v));
+    if (key_count > CG_NAME_MALFORMED - CG_NAME_KNOWN - 1) return false;
+    for (at = 0; at < key_count; ++at) {
+        size_t len = cg_text_len(keys[at]);
+        if (!cg_name_is_key(keys[at], len)) return false;
+        cg_vocabulary_want(v, cg_name_find(v, keys[at], len));
+    }
+    v->wanted[0] = v->wanted[0] & 0xFE; /* the others get their own ids */
+    v->keys = keys;
+    v->key_count = (uint8_t)key_count;
+    cg_vocabulary_want(v, CG_NAME_AUTHORITY);
+    cg_vocabulary_want(v, CG_NAME_GRPC_MESSAGE);
+    cg_vocabulary_want(v, CG_NAME_GRPC_DETAILS);
+    if (CGRPC_METADATA_ALL != 0) cg_vocabulary_want_all(v);
+    return true;
+}
+
+/* The method with that ordinal over all services, from 0; NULL: none. */
+static const cgrpc_method *cg_vocabulary_method(const cgrpc_vocabulary *v,
+                                                size_t ordinal)
+{
+    size_t at;
+    for (at = 0; at < v->service_count; ++at) {
+        const cgrpc_service *service = v->services[at].service;
+        if (ordinal < service->method_count)
+            return &service->methods[ordinal];
+        ordinal -= service->method_count;
+    }
+    return NULL;
+}
+
+/* ---- streaming match ----
+ *
+ * A text is compared with a list of words as it arrives. Only the first
+ * word that begins with all that came so far is known; when it fails, the
+ * next such word is looked for further down the list, and the word that
+ * failed tells what came so far. Words end before a byte below 0x20: the
+ * NUL of a C string, or the length of the next word. */
+
+static bool cg_match_fits(char word, unsigned byte)
+{
+    unsigned expected = (uint8_t)word;
+    return expected < 0x20 ? byte == 0 : byte == expected;
+}
+
+/* The word after `word` in a list of lengths and texts. */
+static const char *cg_match_after(const char *word)
+{
+    word += (uint8_t)word[-1];
+    return *word == 0 ? NULL : word + 1;
+}
+
+/* The word after the current one in the decoder's list. */
+static const char *cg_match_next(cgrpc_hpack_decoder *d)
+{
+    const cgrpc_vocabulary *v = d->vocabulary;
+    unsigned at = d->ordinal++;
+    if (d->in_value && d->name == CG_NAME_PATH) {
+        const cgrpc_method *method = cg_vocabulary_method(v, at);
+        return method == NULL ? NULL : method->path;
+    }
+    if (d->in_value || at < CG_NAME_KNOWN) return cg_match_after(d->word);
+    at -= CG_NAME_KNOWN;
+    return at < v->key_count ? v->keys[at] : NULL;
+}
+
+static bool cg_match_prefix(const char *word, const char *prefix, size_t len)
+{
+    size_t at;
+    for (at = 0; at < len; ++at)
+        if (word[at] != prefix[at]) return false;
+    return true;
+}
+
+/* Looks for a word that goes on with `byte`; 0 is the end. */
+static void cg_match_seek(cgrpc_hpack_decoder *d, unsigned byte)
+{
+    const char *old = d->word;
+    do {
+        d->word = cg_match_next(d);
+    } while (d->word != NULL &&
+             !(cg_match_prefix(d->word, old, d->matched) &&
+               cg_match_fits(d->word[d->matched], byte)));
+}
+
+/* `list` is lengths and texts, or NULL. */
+static void cg_match_begin(cgrpc_hpack_decoder *d, const char *list)
+{
+    d->word = list == NULL ? NULL : list + 1;
+    d->ordinal = 1;
+    d->matched = 0;
+}
+
+/* `byte` is not 0. */
+static void cg_match_byte(cgrpc_hpack_decoder *d, unsigned byte)
+{
+    if (d->word == NULL) return;
+    if (!cg_match_fits(d->word[d->matched], byte)) cg_match_seek(d, byte);
+    if (d->word != NULL) ++d->matched;
+}
+
+/* Which word it was, from 1; 0: none. */
+static unsigned cg_match_end(cgrpc_hpack_decoder *d)
+{
+    if (d->word != NULL && !cg_match_fits(d->word[d->matched], 0))
+        cg_match_seek(d, 0);
+    return d->word == NULL ? 0 : d->ordinal;
+}
+
+/* ---- records ----
+ *
+ * A field whose text is kept: name id, tag and length of the key, length of
+ * the value, the key and a NUL (if it has a length), the value and a NUL. */
+
+#define CG_RECORD_HEAD 5
+#define CG_RECORD_KEY_MAX 0x3FFF
+
+/* The tags of the records in a call's arena. */
+enum { CG_IN_INITIAL = 0, CG_IN_TRAILING = 1, CG_OUT_INITIAL = 2,
+       CG_OUT_TRAILING = 3 };
+
+typedef struct cg_record {
+    const char *key; /* NULL: its name says it */
+    const char *value;
+    size_t key_len, value_len;
+    size_t size; /* of the whole record */
+    uint8_t which, name;
+} cg_record;
+
+static void cg_record_read(const uint8_t *in, cg_record *r)
+{
+    const char *text = (const char *)in + CG_RECORD_HEAD;
+    r->name = in[0];
+    r->which = (uint8_t)(in[1] >> 6);
+    r->key_len = cg_get16(in + 1) & CG_RECORD_KEY_MAX;
+    r->value_len = cg_get16(in + 3);
+    r->key = r->key_len == 0 ? NULL : text;
+    r->value = r->key_len == 0 ? text : text + r->key_len + 1;
+    r->size = (size_t)(r->value - (const char *)in) + r->value_len + 1;
+}
+
+static void cg_record_write(uint8_t *out, const cg_record *r)
+{
+    out[0] = r->name;
+    cg_set16(out + 1, (size_t)r->which << 14 | r->key_len);
+    cg_set16(out + 3, r->value_len);
+}
+
+static void cg_record_set_which(uint8_t *at, size_t len, unsigned which)
+{
+    const uint8_t *end = at + len;
+    while (at < end) {
+        cg_record r;
+        cg_record_read(at, &r);
+        r.which = (uint8_t)which;
+        cg_record_write(at, &r);
+        at += r.size;
+    }
+}
+
+/* ---- text store ----
+ *
+ * The records of table entries: number of the entry, length, records. The
+ * least recently referenced stands first and is the first to go. */
+
+#define CG_STORE_HEAD 4
+
+/* Where the text of an entry is; store_len: nowhere. */
+static size_t cg_store_find(const cgrpc_hpack_decoder *d, uint16_t number)
+{
+    size_t at = 0;
+    while (at < d->store_len && cg_get16(d->store + at) != number)
+        at += CG_STORE_HEAD + (size_t)cg_get16(d->store + at + 2);
+    return at;
+}
+
+static void cg_store_drop(cgrpc_hpack_decoder *d, size_t at)
+{
+    size_t end;
+    if (at >= d->store_len) return;
+    end = at + CG_STORE_HEAD + cg_get16(d->store + at + 2);
+    memmove(d->store + at, d->store + end, d->store_len - end);
+    d->store_len = (uint16_t)(d->store_len - (end - at));
+}
+
+static void cg_store_put(cgrpc_hpack_decoder *d, uint16_t number,
+                         const uint8_t *text, size_t len)
+{
+    uint8_t *out;
+    if (len + CG_STORE_HEAD > d->store_cap) return;
+    while (len + CG_STORE_HEAD > (size_t)(d->store_cap - d->store_len))
+        cg_store_drop(d, 0);
+    out = d->store + d->store_len;
+    cg_set16(out, number);
+    cg_set16(out + 2, len);
+    memcpy(out + CG_STORE_HEAD, text, len);
+    d->store_len = (uint16_t)(d->store_len + CG_STORE_HEAD + len);
+}
+
+/* Copies the text of an entry into the arena and makes it the last to go.
+ * Returns flags. */
+static unsigned cg_store_recall(cgrpc_hpack_decoder *d, uint16_t number)
+{
+    size_t at = cg_store_find(d, number), len;
+    cgrpc_arena *a = d->arena;
+    uint8_t *text;
+    if (at >= d->store_len) {
+        d->text_lost = true;
+        return CG_FIELD_LOST;
+    }
+    if (a == NULL) return 0;
+    len = cg_get16(d->store + at + 2);
+    if (len > (size_t)(a->cap - a->len)) return CG_FIELD_OVERFLOW;
+    text = a->base + a->len;
+    memcpy(text, d->store + at + CG_STORE_HEAD, len);
+    a->len = (uint16_t)(a->len + len);
+    cg_record_set_which(text, len, d->which);
+    if (at + CG_STORE_HEAD + len < d->store_len) {
+        cg_store_drop(d, at);
+        cg_store_put(d, number, text, len);
+    }
+    return 0;
+}
+
+/* ---- dynamic table ---- */
+
+#define CG_TABLE_ENTRIES (CGRPC_HPACK_TABLE_BYTES / 32)
+#define CG_TABLE_TEXT 0x8000u /* the entry's name is wanted */
+
+/* The entry `age` insertions before the newest; age < count. */
+static cgrpc_hpack_entry *cg_table_entry(cgrpc_hpack_decoder *d, size_t age)
+{
+    size_t at = d->head >= age ? d->head - age
+                               : d->head + CG_TABLE_ENTRIES - age;
+    return &d->table[at];
+}
+
+static uint16_t cg_table_number(const cgrpc_hpack_decoder *d, size_t age)
+{
+    return (uint16_t)(d->inserted - 1u - age);
+}
+
+/* RFC 7541, 4.3 and 4.4: drops the oldest until `room` more bytes fit. */
+static void cg_table_evict(cgrpc_hpack_decoder *d, uint32_t room)
+{
+    while (d->count != 0 && d->used + room > d->max) {
+        size_t oldest = d->count - 1u;
+        unsigned size = cg_table_entry(d, oldest)->size;
+        if ((size & CG_TABLE_TEXT) != 0)
+            cg_store_drop(d, cg_store_find(d, cg_table_number(d, oldest)));
+        d->used = (uint16_t)(d->used - (size & ~CG_TABLE_TEXT));
+        d->count = (uint16_t)oldest;
+    }
+}
+
+/* Inserts the field that was just decoded. One that is larger than the
+ * table only empties it. */
+static void cg_table_add(cgrpc_hpack_decoder *d, uint32_t what)
+{
+    uint32_t size = 32u + d->name_len + d->value_len;
+    cgrpc_hpack_entry *entry;
+    cg_table_evict(d, size);
+    if (size > d->max) return;
+    d->head = (uint16_t)(d->head + 1u == CG_TABLE_ENTRIES ? 0 : d->head + 1);
+    ++d->count;
+    ++d->inserted;
+    d->used = (uint16_t)(d->used + size);
+    if (cg_name_is_wanted(d->vocabulary, d->name)) size |= CG_TABLE_TEXT;
+    entry = &d->table[d->head];
+    entry->size = (uint16_t)size;
+    entry->name_len = d->name_len;
+    entry->what = what;
+    if (d->keep)
+        cg_store_put(d, cg_table_number(d, 0), d->arena->base + d->span,
+                     (size_t)(d->arena->len - d->span));
+}
+
+/* ---- text of the field in progress ---- */
+
+/* The field gives back what it took of the arena. */
+static void cg_text_drop(cgrpc_hpack_decoder *d)
+{
+    if (d->keep) d->arena->len = d->span;
+    d->keep = false;
+}
+
+/* Room for `len` bytes, or NULL. */
+static uint8_t *cg_text_grow(cgrpc_hpack_decoder *d, size_t len)
+{
+    cgrpc_arena *a = d->arena;
+    uint8_t *out;
+    if (!d->keep) return NULL;
+    if (len > (size_t)(a->cap - a->len)) {
+        d->flags |= CG_FIELD_OVERFLOW;
+        cg_text_drop(d);
+        return NULL;
+    }
+    out = a->base + a->len;
+    a->len = (uint16_t)(a->len + len);
+    return out;
+}
+
+static void cg_text_put(cgrpc_hpack_decoder *d, const void *text, size_t len)
+{
+    uint8_t *out = cg_text_grow(d, len);
+    if (out != NULL && len != 0) memcpy(out, text, len);
+}
+
+static void cg_text_open(cgrpc_hpack_decoder *d)
+{
+    d->keep = d->arena != NULL;
+    if (!d->keep) return;
+    d->span = d->record = d->arena->len;
+    cg_text_grow(d, CG_RECORD_HEAD);
+}
+
+/* CGRPC_METADATA_ALL: the key of an entry whose name has no id. */
+static void cg_text_recall_key(cgrpc_hpack_decoder *d, uint16_t number)
+{
+    size_t at = cg_store_find(d, number);
+    cg_record r;
+    if (at < d->store_len) {
+        cg_record_read(d->store + at + CG_STORE_HEAD, &r);
+        cg_text_put(d, r.key, r.key_len);
+        return;
+    }
+    d->text_lost = true;
+    d->flags |= CG_FIELD_LOST;
+    cg_text_drop(d);
+}
+
+/* CGRPC_METADATA_ALL: the key stands in the arena, complete. */
+static void cg_text_end_key(cgrpc_hpack_decoder *d)
+{
+    size_t len;
+    if (!d->keep) return;
+    len = (size_t)(d->arena->len - d->record - CG_RECORD_HEAD);
+    if (len > CG_RECORD_KEY_MAX) cg_text_grow(d, 0xFFFF); /* overflow */
+    if (len != 0) cg_text_put(d, "", 1);
+}
+
+static bool cg_text_is_bin(const cgrpc_hpack_decoder *d)
+{
+    size_t len;
+    const char *key;
+    if (CGRPC_METADATA_ALL == 2) return false;
+    if (CGRPC_METADATA_ALL == 0) {
+        key = cg_name_text(d->vocabulary, d->name, &len);
+        return cg_name_is_bin(key, len);
+    }
+    key = (const char *)d->arena->base + d->record + CG_RECORD_HEAD;
+    len = (size_t)(d->mark - d->record - CG_RECORD_HEAD);
+    return len != 0 && cg_name_is_bin(key, len - 1);
+}
+
+/* The name is known now: is the value's text to be kept, and how? */
+static void cg_text_begin_value(cgrpc_hpack_decoder *d)
+{
+    bool wanted = cg_name_is_wanted(d->vocabulary, d->name);
+    if (CGRPC_METADATA_ALL != 0)
+        cg_text_end_key(d);
+    else if (wanted)
+        cg_text_open(d);
+    if (!wanted) cg_text_drop(d);
+    d->base64 = false;
+    if (!d->keep) return;
+    d->mark = d->arena->len;
+    d->base64 = cg_text_is_bin(d);
+    d->quad = 0;
+    d->padded = false;
+}
+
+#if CGRPC_CLIENT
+static unsigned cg_percent_digit(char c)
+{
+    if (c >= '0' && c <= '9') return (unsigned)(c - '0');
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10) : 16u;
+}
+
+/* In place; what is no escape stays as it is. Returns the new length. */
+static size_t cg_percent_decode(char *text, size_t len)
+{
+    size_t in = 0, out = 0;
+    while (in < len) {
+        char c = text[in++];
+        if (c == '%' && len - in >= 2) {
+            unsigned high = cg_percent_digit(text[in]);
+            unsigned low = cg_percent_digit(text[in + 1]);
+            if (high < 16 && low < 16) {
+                c = (char)(high << 4 | low);
+                in += 2;
+            }
+        }
+        text[out++] = c;
+    }
+    return out;
+}
+#else
+/* grpc-message comes to clients only. */
+static size_t cg_percent_decode(char *text, size_t len)
+{
+    (void)text;
+    return len;
+}
+#endif
+
+static void cg_text_close(cgrpc_hpack_decoder *d)
+{
+    size_t len;
+    cg_record r;
+    if (!d->keep) return;
+    len = (size_t)(d->arena->len - d->mark);
+    if (d->name == CG_NAME_GRPC_MESSAGE && CGRPC_METADATA_ALL != 2)
+        len = cg_percent_decode((char *)d->arena->base + d->mark, len);
+    d->arena->len = (uint16_t)(d->mark + len);
+    r.value_len = len;
+    r.key_len = (size_t)(d->mark - d->record - CG_RECORD_HEAD);
+    if (r.key_len != 0) --r.key_len; /* its NUL */
+    r.name = d->name;
+    r.which = d->which;
+    cg_text_put(d, "", 1);
+    if (d->keep) cg_record_write(d->arena->base + d->record, &r);
+}
+
+/* ---- base64 in ---- */
+
+static unsigned cg_base64_digit(uint8_t c)
+{
+    if (c >= 'A' && c <= 'Z') return c - 'A' + 0u;
+    if (c >= 'a' && c <= 'z') return c - 'a' + 26u;
+    if (c >= '0' && c <= '9') return c - '0' + 52u;
+    return c == '+' ? 62 : c == '/' ? 63 : 64;
+}
+
+static void cg_base64_fail(cgrpc_hpack_decoder *d)
+{
+    d->flags |= CG_FIELD_NO_BASE64;
+    d->value = CG_VALUE_NO_BASE64;
+    d->base64 = false;
+    cg_text_drop(d);
+}
+
+/* Padding may be left out, but not be wrong. */
+static void cg_base64_end(cgrpc_hpack_decoder *d)
+{
+    if (d->padded ? d->quad != 0 : d->quad == 1) cg_base64_fail(d);
+}
+
+/* A comma: several values in one field, as some proxies join them. */
+static void cg_base64_comma(cgrpc_hpack_decoder *d)
+{
+    size_t key = (size_t)d->record + CG_RECORD_HEAD;
+    size_t len = d->mark - key;
+    cg_base64_end(d);
+    cg_text_close(d);
+    if (!d->keep) return;
+    d->record = d->arena->len;
+    cg_text_grow(d, CG_RECORD_HEAD);
+    cg_text_put(d, d->arena->base + key, len);
+    d->mark = d->arena->len;
+    d->quad = 0;
+    d->padded = false;
+}
+
+static void cg_base64_pad(cgrpc_hpack_decoder *d)
+{
+    if (d->quad < 2) cg_base64_fail(d);
+    d->quad = (d->quad + 1) & 3;
+    d->padded = true;
+}
+
+static void cg_base64_sextet(cgrpc_hpack_decoder *d, unsigned sextet)
+{
+    unsigned shift = 2u * d->quad;
+    uint8_t *out = d->quad == 0 ? NULL : cg_text_grow(d, 1);
+    if (out != NULL)
+        *out = (uint8_t)((unsigned)d->sextets << shift |
+                         sextet >> (6 - shift));
+    d->sextets = (uint8_t)sextet;
+    d->quad = (d->quad + 1) & 3;
+}
+
+static void cg_base64_text(cgrpc_hpack_decoder *d, const uint8_t *in,
+                           size_t len)
+{
+    for (; len != 0 && d->keep; --len) {
+        uint8_t c = *in++;
+        unsigned sextet = cg_base64_digit(c);
+        if (sextet < 64 && !d->padded)
+            cg_base64_sextet(d, sextet);
+        else if (c == '=')
+            cg_base64_pad(d);
+        else if (c == ',')
+            cg_base64_comma(d);
+        else if (c != ' ')
+            cg_base64_fail(d);
+    }
+}
+
+/* ---- timeouts ---- */
+
+/* The units of grpc-timeout and how many of one make the next. */
+static const char CG_TIMEOUT_UNITS[] = "numSMH";
+static const uint16_t CG_TIMEOUT_STEPS[] = { 1000, 1000, 1000, 60, 60 };
+
+/* 21 bits of count and 3 of unit; scaled, always down, where the count
+ * needs more. Of 8 digits this never makes 0. */
+static uint32_t cg_timeout_pack(uint32_t count, unsigned unit)
+{
+    while (count > 0x1FFFFF) {
+        if (unit == 5) {
+            count = 0x1FFFFF;
+            break;
+        }
+        count /= CG_TIMEOUT_STEPS[unit++];
+    }
+    return count << 3 | unit;
+}
+
+#if CGRPC_SERVER
+/* At most 0x7FFFFFFF, so that it may be added to a wrapping clock. What is
+ * shorter than a millisecond is one, but 0 is 0. */
+static uint32_t cg_timeout_ms(uint32_t value)
+{
+    static const uint32_t ms[] = { 1, 1000, 60000, 3600000 };
+    uint32_t count = value >> 3;
+    unsigned unit = value & 7;
+    if (unit == 0) return (count + 999999) / 1000000;
+    if (unit == 1) return (count + 999) / 1000;
+    if (unit > 5 || count > 0x7FFFFFFF / ms[unit - 2]) return 0x7FFFFFFF;
+    return count * ms[unit - 2];
+}
+#endif
+
+/* ---- values ---- */
+
+enum { CG_PARSE_NONE, CG_PARSE_WORD, CG_PARSE_TYPE, CG_PARSE_NUMBER,
+       CG_PARSE_TIMEOUT };
+
+#define CG_TYPE_WORDS "\20" "application/grpc" "\26" "application/grpc+proto"
+#define CG_TYPE_PLUS 17 /* how much of it any subtype shares */
+
+static const char *cg_value_words(unsigned name)
+{
+    switch (name) {
+    case CG_NAME_METHOD: return "\4" "POST" "\3" "GET";
+    case CG_NAME_SCHEME: return "\4" "http" "\5" "https";
+    case CG_NAME_CONTENT_TYPE: return CG_TYPE_WORDS;
+    case CG_NAME_TE: return "\10" "trailers";
+    case CG_NAME_GRPC_ENCODING:
+        return "\10" "identity" "\4" "gzip" "\7" "deflate";
+    default: return NULL;
+    }
+}
+
+static uint8_t cg_value_kind(unsigned name)
+{
+    switch (name) {
+    case CG_NAME_METHOD:
+    case CG_NAME_SCHEME:
+    case CG_NAME_TE:
+    case CG_NAME_GRPC_ENCODING:
+    case CG_NAME_PATH: return CG_PARSE_WORD;
+    case CG_NAME_CONTENT_TYPE: return CG_PARSE_TYPE;
+    case CG_NAME_STATUS:
+    case CG_NAME_GRPC_STATUS:
+    case CG_NAME_CONTENT_LENGTH: return CG_PARSE_NUMBER;
+    case CG_NAME_GRPC_TIMEOUT: return CG_PARSE_TIMEOUT;
+    default: return CG_PARSE_NONE;
+    }
+}
+
+static void cg_value_number(cgrpc_hpack_decoder *d, unsigned digit)
+{
+    if (digit > 9) d->bad = true;
+    if (d->value < CG_VALUE_LARGE / 10)
+        d->value = d->value * 10 + digit;
+    else
+        d->value = CG_VALUE_LARGE;
+}
+
+/* One to eight digits, then one unit; `digits` is over 8 after that. */
+static void cg_value_timeout(cgrpc_hpack_decoder *d, uint8_t c)
+{
+    unsigned unit, digit = c - (unsigned)'0';
+    if (digit <= 9) {
+        d->value = d->value * 10 + digit;
+        if (++d->digits > 8) d->bad = true;
+        return;
+    }
+    for (unit = 0; unit < 6 && CG_TIMEOUT_UNITS[unit] != (char)c;) ++unit;
+    if (unit == 6 || d->digits == 0 || d->digits > 8) {
+        d->bad = true;
+        return;
+    }
+    d->value = cg_timeout_pack(d->value, unit);
+    d->digits = 9;
+}
+
+/* Media types know no case and may have parameters, which say nothing. */
+static void cg_value_type(cgrpc_hpack_decoder *d, uint8_t c)
+{
+    if (c == ';' || c == ' ' || c == '\t') d->digits = 1;
+    if (c >= 'A' && c <= 'Z') c |= 0x20;
+    if (d->digits == 0) cg_match_byte(d, c);
+}
+
+static void cg_value_parse(cgrpc_hpack_decoder *d, uint8_t c)
+{
+    switch (d->parse) {
+    case CG_PARSE_WORD: cg_match_byte(d, c); break;
+    case CG_PARSE_TYPE: cg_value_type(d, c); break;
+    case CG_PARSE_NUMBER: cg_value_number(d, c - (unsigned)'0'); break;
+    default: cg_value_timeout(d, c); break;
+    }
+}
+
+/* RFC 9113, 8.2.1: no NUL, CR or LF; no space at either end. */
+static bool cg_value_is_space(unsigned c) { return c == ' ' || c == '\t'; }
+
+static void cg_value_check(cgrpc_hpack_decoder *d, const uint8_t *in,
+                           size_t len)
+{
+    size_t at;
+    if (d->value_len == 0 && cg_value_is_space(in[0])) d->bad = true;
+    for (at = 0; at < len; ++at)
+        if (in[at] == 0 || in[at] == '\r' || in[at] == '\n') d->bad = true;
+    d->last = in[len - 1];
+    d->value_len = (uint16_t)cg_min(d->value_len + len, 0xFFFF);
+}
+
+/* Some bytes of the value; len is not 0. */
+static void cg_value_text(cgrpc_hpack_decoder *d, const uint8_t *in,
+                          size_t len)
+{
+    size_t at;
+    cg_value_check(d, in, len);
+    if (d->parse != CG_PARSE_NONE)
+        for (at = 0; at < len && !d->bad; ++at) cg_value_parse(d, in[at]);
+    if (d->base64)
+        cg_base64_text(d, in, len);
+    else
+        cg_text_put(d, in, len);
+}
+
+static uint32_t cg_value_of_type(cgrpc_hpack_decoder *d)
+{
+    if (cg_match_end(d) != 0) return CG_TYPE_GRPC;
+    return d->matched >= CG_TYPE_PLUS ? CG_TYPE_GRPC_OTHER : 0;
+}
+
+/* The value is complete: what does it mean? */
+static uint32_t cg_value_meaning(cgrpc_hpack_decoder *d)
+{
+    bool empty = d->value_len == 0;
+    switch (d->parse) {
+    case CG_PARSE_WORD:
+        if (empty && d->name == CG_NAME_PATH) return CG_VALUE_MALFORMED;
+        return cg_match_end(d);
+    case CG_PARSE_TYPE: return cg_value_of_type(d);
+    case CG_PARSE_NUMBER:
+        if (empty || (d->name == CG_NAME_STATUS && d->value_len != 3))
+            return CG_VALUE_MALFORMED;
+        return d->value;
+    case CG_PARSE_TIMEOUT:
+        return d->digits == 9 ? d->value : (uint32_t)CG_VALUE_MALFORMED;
+    default: return d->value;
+    }
+}
+
+/* ---- fields ---- */
+
+enum { CG_AT_FIELD, CG_AT_INDEX, CG_AT_LENGTH, CG_AT_LENGTH_MORE,
+       CG_AT_STRING, CG_AT_ERROR };
+enum { CG_KIND_LITERAL, CG_KIND_RESIZE, CG_KIND_ADD, CG_KIND_INDEXED };
+
+static void cg_hpack_report(cgrpc_hpack_decoder *d, uint32_t what,
+                            unsigned flags)
+{
+    uint32_t value = what & 0xFFFFFF;
+    uint8_t name = (uint8_t)(what >> 24);
+    d->state = CG_AT_FIELD;
+    if (value == CG_VALUE_MALFORMED || name == CG_NAME_MALFORMED)
+        flags |= CG_FIELD_MALFORMED;
+    d->field(d->context, name, value, flags);
+}
+
+/* The name is complete. */
+static void cg_hpack_begin_value(cgrpc_hpack_decoder *d)
+{
+    d->state = CG_AT_LENGTH;
+    d->in_value = true;
+    d->bad = false;
+    d->value = 0;
+    d->value_len = 0;
+    d->digits = 0;
+    d->last = 0;
+    d->parse = cg_value_kind(d->name);
+    cg_match_begin(d, cg_value_words(d->name));
+    if (d->name == CG_NAME_PATH) {
+        d->ordinal = 0;
+        d->word = cg_match_next(d);
+    }
+    cg_text_begin_value(d);
+}
+
+static void cg_hpack_end_value(cgrpc_hpack_decoder *d)
+{
+    uint32_t meaning;
+    if (d->base64) cg_base64_end(d);
+    meaning = cg_value_meaning(d);
+    if (d->bad || cg_value_is_space(d->last)) meaning = CG_VALUE_MALFORMED;
+    if (meaning == CG_VALUE_MALFORMED && CGRPC_METADATA_ALL != 2)
+        cg_text_drop(d);
+    cg_text_close(d);
+    meaning |= (uint32_t)d->name << 24;
+    if (d->kind == CG_KIND_ADD) cg_table_add(d, meaning);
+    cg_hpack_report(d, meaning, d->flags);
+}
+
+/* RFC 7541, appendix A: the values that mean something. Path "/" and
+ * "/index.html" are no methods. */
+static uint32_t cg_static_value(unsigned index)
+{
+    static const uint16_t values[15] = {
+        0, 0, CG_METHOD_GET, CG_METHOD_POST, 0, 0, CG_SCHEME_HTTP,
+        CG_SCHEME_HTTPS, 200, 204, 206, 304, 400, 404, 500
+    };
+    if (index < 15) return values[index];
+    return index == 28 ? (uint32_t)CG_VALUE_MALFORMED : 0;
+}
+
+#if CGRPC_METADATA_ALL == 2
+static const char *cg_static_text(unsigned index)
+{
+    static const char *const texts[17] = {
+        "", "", "GET", "POST", "/", "/index.html", "http", "https", "200",
+        "204", "206", "304", "400", "404", "500", "", "gzip, deflate"
+    };
+    return index < 17 ? texts[index] : "";
+}
+#else
+static const char *cg_static_text(unsigned index)
+{
+    return index == 16 ? "gzip, deflate" : "";
+}
+#endif
+
+/* CGRPC_METADATA_ALL: opens a record with the key of an indexed name. */
+static void cg_hpack_indexed_key(cgrpc_hpack_decoder *d, size_t index)
+{
+    size_t len;
+    const char *key;
+    if (!cg_name_is_wanted(d->vocabulary, d->name)) return;
+    cg_text_open(d);
+    if (d->name == CG_NAME_UNKNOWN || d->name == CG_NAME_MALFORMED) {
+        cg_text_recall_key(d, cg_table_number(d, index - 62));
+        return;
+    }
+    key = cg_name_text(d->vocabulary, d->name, &len);
+    cg_text_put(d, key, len);
+}
+
+/* A wanted field of the static table: its text goes the usual way. */
+static void cg_hpack_static_text(cgrpc_hpack_decoder *d, unsigned index)
+{
+    const char *text = cg_static_text(index);
+    if (CGRPC_METADATA_ALL != 0) cg_hpack_indexed_key(d, index);
+    cg_text_begin_value(d);
+    cg_text_put(d, text, cg_text_len(text));
+    cg_text_close(d);
+}
+
+static void cg_hpack_indexed_static(cgrpc_hpack_decoder *d, unsigned index)
+{
+    uint32_t value = cg_static_value(index);
+    d->name = (uint8_t)cg_name_of_index(index);
+    d->flags = 0;
+    if (cg_name_is_wanted(d->vocabulary, d->name))
+        cg_hpack_static_text(d, index);
+    cg_hpack_report(d, (uint32_t)d->name << 24 | value, d->flags);
+}
+
+/* Values that have no text because of what they are, are not lost. */
+static unsigned cg_hpack_recall(cgrpc_hpack_decoder *d, size_t age,
+                                uint32_t value)
+{
+    if (CGRPC_METADATA_ALL != 2) {
+        if (value == CG_VALUE_MALFORMED) return 0;
+        if (value == CG_VALUE_NO_BASE64) return CG_FIELD_NO_BASE64;
+    }
+    return cg_store_recall(d, cg_table_number(d, age));
+}
+
+/* RFC 7541, 6.1 */
+static void cg_hpack_indexed(cgrpc_hpack_decoder *d, size_t index)
+{
+    size_t age = index - 62;
+    const cgrpc_hpack_entry *entry;
+    unsigned flags = 0;
+    d->began = true;
+    if (age < d->count) {
+        entry = cg_table_entry(d, age);
+        if ((entry->size & CG_TABLE_TEXT) != 0)
+            flags = cg_hpack_recall(d, age, entry->what & 0xFFFFFF);
+        cg_hpack_report(d, entry->what, flags);
+    } else if (index - 1 < 61) {
+        cg_hpack_indexed_static(d, (unsigned)index);
+    } else {
+        d->state = CG_AT_ERROR;
+    }
+}
+
+/* RFC 7541, 6.3: only before the first field, and within our limit. */
+static void cg_hpack_resize(cgrpc_hpack_decoder *d)
+{
+    if (d->began || d->number > d->limit) {
+        d->state = CG_AT_ERROR;
+        return;
+    }
+    d->max = (uint16_t)d->number;
+    cg_table_evict(d, 0);
+    d->state = CG_AT_FIELD;
+}
+
+/* A literal whose name is that of an index. All that is needed of the entry
+ * is copied here, before an insertion may evict it (RFC 7541, 4.4). */
+static void cg_hpack_named(cgrpc_hpack_decoder *d, size_t index)
+{
+    size_t age = index - 62, len;
+    if (age < d->count) {
+        const cgrpc_hpack_entry *entry = cg_table_entry(d, age);
+        d->name = (uint8_t)(entry->what >> 24);
+        d->name_len = entry->name_len;
+    } else if (index < 62) {
+        d->name = (uint8_t)cg_name_of_index((unsigned)index);
+        cg_name_text(d->vocabulary, d->name, &len);
+        d->name_len = (uint16_t)len;
+    } else {
+        d->state = CG_AT_ERROR;
+        return;
+    }
+    if (CGRPC_METADATA_ALL != 0) cg_hpack_indexed_key(d, index);
+    cg_hpack_begin_value(d);
+}
+
+/* ---- names that come as text ---- */
+
+static void cg_hpack_begin_name(cgrpc_hpack_decoder *d)
+{
+    d->state = CG_AT_LENGTH;
+    d->in_value = false;
+    d->bad = false;
+    d->name_len = 0;
+    cg_match_begin(d, CG_NAMES);
+    if (CGRPC_METADATA_ALL != 0) cg_text_open(d);
+}
+
+/* RFC 9113, 8.2.1: visible ASCII, no upper case, a colon only in front. */
+static void cg_hpack_name_byte(cgrpc_hpack_decoder *d, unsigned c, bool first)
+{
+    if (c <= 0x20 || c >= 0x7F || (c >= 'A' && c <= 'Z')) d->bad = true;
+    if (first) d->last = (uint8_t)c;
+    if (c == ':' && !first) d->bad = true;
+    if (!d->bad) cg_match_byte(d, c);
+}
+
+static void cg_hpack_name_text(cgrpc_hpack_decoder *d, const uint8_t *in,
+                               size_t len)
+{
+    size_t at;
+    for (at = 0; at < len; ++at)
+        cg_hpack_name_byte(d, in[at], d->name_len + at == 0);
+    d->name_len = (uint16_t)cg_min(d->name_len + len, 0xFFFF);
+    if (CGRPC_METADATA_ALL != 0) cg_text_put(d, in, len);
+}
+
+static void cg_hpack_end_name(cgrpc_hpack_decoder *d)
+{
+    unsigned name = CG_NAME_MALFORMED;
+    if (!d->bad && d->name_len != 0) {
+        name = cg_match_end(d);
+        if (name == CG_NAME_UNKNOWN && d->last == ':')
+            name = CG_NAME_MALFORMED; /* an unknown pseudo-header */
+    }
+    d->name = (uint8_t)name;
+    cg_hpack_begin_value(d);
+}
+
+/* ---- strings ---- */
+
+static void cg_hpack_text(cgrpc_hpack_decoder *d, const uint8_t *in,
+                          size_t len)
+{
+    if (len == 0) return;
+    if (d->in_value)
+        cg_value_text(d, in, len);
+    else
+        cg_hpack_name_text(d, in, len);
+}
+
+/* BEGIN GENERATED huffman (tools/make_tables.py) */
+static const uint8_t CG_HUFFMAN_COUNTS[26] = {
+    10, 26, 32, 6, 0, 5, 3, 2, 6, 2, 3, 0, 0, 0, 3, 8, 13, 26, 29, 12, 4, 15,
+    19, 29, 0, 4
+};
+static const uint8_t CG_HUFFMAN_SYMBOLS[256] = {
+    48, 49, 50, 97, 99, 101, 105, 111, 115, 116, 32, 37, 45, 46, 47, 51, 52,
+    53, 54, 55, 56, 57, 61, 65, 95, 98, 100, 102, 103, 104, 108, 109, 110,
+    112, 114, 117, 58, 66, 67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79,
+    80, 81, 82, 83, 84, 85, 86, 87, 89, 106, 107, 113, 118, 119, 120, 121,
+    122, 38, 42, 44, 59, 88, 90, 33, 34, 40, 41, 63, 39, 43, 124, 35, 62, 0,
+    36, 64, 91, 93, 126, 94, 125, 60, 96, 123, 92, 195, 208, 128, 130, 131,
+    162, 184, 194, 224, 226, 153, 161, 167, 172, 176, 177, 179, 209, 216, 217,
+    227, 229, 230, 129, 132, 133, 134, 136, 146, 154, 156, 160, 163, 164, 169,
+    170, 173, 178, 181, 185, 186, 187, 189, 190, 196, 198, 228, 232, 233, 1,
+    135, 137, 138, 139, 140, 141, 143, 147, 149, 150, 151, 152, 155, 157, 158,
+    165, 166, 168, 174, 175, 180, 182, 183, 188, 191, 197, 231, 239, 9, 142,
+    144, 145, 148, 159, 171, 206, 215, 225, 236, 237, 199, 207, 234, 235, 192,
+    193, 200, 201, 202, 205, 210, 213, 218, 219, 238, 240, 242, 243, 255, 203,
+    204, 211, 212, 214, 221, 222, 223, 241, 244, 245, 246, 247, 248, 250, 251,
+    252, 253, 254, 2, 3, 4, 5, 6, 7, 8, 11, 12, 14, 15, 16, 17, 18, 19, 20,
+    21, 23, 24, 25, 26, 27, 28, 29, 30, 31, 127, 220, 249, 10, 13, 22
+};
+/* END GENERATED huffman */
+
+#define CG_HUFFMAN_EOS 256u
+#define CG_HUFFMAN_MORE 257u
+
+/* The first symbol of the window, whose upper `bits` bits are valid. Codes
+ * of one length follow each other, and longer ones follow shorter ones
+ * (RFC 7541, appendix B), so the counts tell the codes. */
+static unsigned cg_huffman_symbol(uint32_t *window, unsigned *bits)
+{
+    uint32_t rest = *window, span;
+    unsigned len = 5, symbol = 0;
+    for (;; ++len) {
+        span = (uint32_t)CG_HUFFMAN_COUNTS[len - 5] << (32 - len);
+        if (rest < span) break;
+        rest -= span;
+        symbol += CG_HUFFMAN_COUNTS[len - 5];
+    }
+    if (len > *bits) return CG_HUFFMAN_MORE;
+    symbol += rest >> (32 - len);
+    *window <<= len;
+    *bits -= len;
+    return symbol < 256 ? CG_HUFFMAN_SYMBOLS[symbol] : CG_HUFFMAN_EOS;
+}
+
+/* All symbols that one byte completes, two at most. A code has up to 30
+ * bits, so a byte may not fit what waits at once. */
+static size_t cg_huffman_byte(cgrpc_hpack_decoder *d, unsigned byte,
+                              uint8_t *out)
+{
+    unsigned bits = d->huffman_bits, left = 8, take, symbol;
+    uint32_t window = d->huffman_window;
+    size_t len = 0;
+    while (left != 0) {
+        take = 32 - bits < left ? 32 - bits : left;
+        left -= take;
+        window |= (uint32_t)(byte >> left & 0xFF) << (32 - bits - take);
+        byte &= (1u << left) - 1;
+        bits += take;
+        while ((symbol = cg_huffman_symbol(&window, &bits)) < 256)
+            out[len++] = (uint8_t)symbol;
+        if (symbol == CG_HUFFMAN_EOS) {
+            d->state = CG_AT_ERROR;
+            break;
+        }
+    }
+    d->huffman_window = window;
+    d->huffman_bits = (uint8_t)bits;
+    return len;
+}
+
+static void cg_huffman_text(cgrpc_hpack_decoder *d, const uint8_t *in,
+                            size_t len)
+{
+    uint8_t chunk[32];
+    size_t out = 0;
+    for (; len != 0 && d->state != CG_AT_ERROR; --len) {
+        out += cg_huffman_byte(d, *in++, chunk + out);
+        if (out > sizeof(chunk) - 8) {
+            cg_hpack_text(d, chunk, out);
+            out = 0;
+        }
+    }
+    cg_hpack_text(d, chunk, out);
+}
+
+/* RFC 7541, 5.2: what is left is less than a byte, and all ones. */
+static bool cg_huffman_ended(const cgrpc_hpack_decoder *d)
+{
+    unsigned bits = d->huffman_bits;
+    uint32_t ones = ~(uint32_t)0 >> bits;
+    return bits < 8 && (d->huffman_window | ones) == ~(uint32_t)0;
+}
+
+static void cg_hpack_end_string(cgrpc_hpack_decoder *d)
+{
+    if (d->huffman && !cg_huffman_ended(d))
+        d->state = CG_AT_ERROR;
+    else if (d->in_value)
+        cg_hpack_end_value(d);
+    else
+        cg_hpack_end_name(d);
+}
+
+/* Takes some bytes of a string and returns how many. */
+static size_t cg_hpack_string(cgrpc_hpack_decoder *d, const uint8_t *in,
+                              size_t len)
+{
+    len = cg_min(len, d->number);
+    d->number -= (uint32_t)len;
+    if (d->huffman)
+        cg_huffman_text(d, in, len);
+    else
+        cg_hpack_text(d, in, len);
+    if (d->number == 0 && d->state != CG_AT_ERROR) cg_hpack_end_string(d);
+    return len;
+}
+
+/* ---- integers, RFC 7541, 5.1 ---- */
+
+static void cg_hpack_begin_string(cgrpc_hpack_decoder *d)
+{
+    d->state = CG_AT_STRING;
+    d->huffman_bits = 0;
+    d->huffman_window = 0;
+    if (d->number == 0) cg_hpack_end_string(d);
+}
+
+static void cg_hpack_end_index(cgrpc_hpack_decoder *d)
+{
+    if (d->kind == CG_KIND_INDEXED) {
+        cg_hpack_indexed(d, d->number);
+    } else if (d->kind == CG_KIND_RESIZE) {
+        cg_hpack_resize(d);
+    } else {
+        d->began = true;
+        if (d->number == 0)
+            cg_hpack_begin_name(d);
+        else
+            cg_hpack_named(d, d->number);
+    }
+}
+
+/* The bits under `mask`; true: that was all of the integer. */
+static bool cg_hpack_begin_int(cgrpc_hpack_decoder *d, unsigned byte,
+                               unsigned mask)
+{
+    d->number = byte & mask;
+    d->shift = 0;
+    return d->number < mask;
+}
+
+/* A continuation byte. Four hold more than any of ours may be. */
+static bool cg_hpack_continue_int(cgrpc_hpack_decoder *d, unsigned byte)
+{
+    if (d->shift > 21) {
+        d->state = CG_AT_ERROR;
+        return false;
+    }
+    d->number += (uint32_t)(byte & 0x7F) << d->shift;
+    d->shift = (uint8_t)(d->shift + 7);
+    return byte < 0x80;
+}
+
+/* RFC 7541, 6: which representation begins. */
+static void cg_hpack_begin_field(cgrpc_hpack_decoder *d, unsigned byte)
+{
+    unsigned mask = 0x0F;
+    d->kind = CG_KIND_LITERAL; /* also the never-indexed one */
+    if (byte >= 0x20) {
+        d->kind = CG_KIND_RESIZE;
+        mask = 0x1F;
+    }
+    if (byte >= 0x40) {
+        d->kind = CG_KIND_ADD;
+        mask = 0x3F;
+    }
+    if (byte >= 0x80) {
+        d->kind = CG_KIND_INDEXED;
+        mask = 0x7F;
+    }
+    d->flags = 0;
+    d->keep = false;
+    d->state = CG_AT_INDEX;
+    if (cg_hpack_begin_int(d, byte, mask)) cg_hpack_end_index(d);
+}
+
+static void cg_hpack_byte(cgrpc_hpack_decoder *d, unsigned byte)
+{
+    switch (d->state) {
+    case CG_AT_FIELD: cg_hpack_begin_field(d, byte); break;
+    case CG_AT_INDEX:
+        if (cg_hpack_continue_int(d, byte)) cg_hpack_end_index(d);
+        break;
+    case CG_AT_LENGTH:
+        d->huffman = byte >= 0x80;
+        d->state = CG_AT_LENGTH_MORE;
+        if (cg_hpack_begin_int(d, byte, 0x7F)) cg_hpack_begin_string(d);
+        break;
+    default:
+        if (cg_hpack_continue_int(d, byte)) cg_hpack_begin_string(d);
+        break;
+    }
+}
+
+/* ---- the decoder ---- */
+
+/* `store` holds the texts of table entries, 4 bytes and what a record takes
+ * each. The caller then sets `field` and `context`. */
+static void cg_hpack_init(cgrpc_hpack_decoder *d, const cgrpc_vocabulary *v,
+                          uint8_t *store, size_t store_cap)
+{
+    memset(d, 0, offsetof(cgrpc_hpack_decoder, table));
+    d->vocabulary = v;
+    d->store = store;
+    d->store_cap = (uint16_t)cg_min(store_cap, 0xFFFF);
+    d->limit = 4096;
+    d->max = 4096;
+}
+
+/* Our setting `bytes`, at most CGRPC_HPACK_TABLE_BYTES, was acknowledged.
+ * The table itself shrinks when the peer says so, which some never do. */
+static void cg_hpack_limit(cgrpc_hpack_decoder *d, size_t bytes)
+{
+    d->limit = (uint16_t)cg_min(bytes, CGRPC_HPACK_TABLE_BYTES);
+}
+
+/* A header block begins. Its wanted texts go to `arena` with the tag
+ * `which`; NULL: to nowhere, the table alone is kept in step. */
+static void cg_hpack_begin(cgrpc_hpack_decoder *d, cgrpc_arena *arena,
+                           unsigned which)
+{
+    d->arena = arena;
+    d->which = (uint8_t)which;
+    d->began = false;
+    d->keep = false;
+}
+
+/* Some bytes of it. false: COMPRESSION_ERROR, for good. */
+static bool cg_hpack_decode(cgrpc_hpack_decoder *d, const uint8_t *in,
+                            size_t len)
+{
+    const uint8_t *end = in + len;
+    while (in < end) {
+        unsigned byte = *in;
+        if (d->state == CG_AT_ERROR) return false;
+        if (d->state == CG_AT_STRING) {
+            in += cg_hpack_string(d, in, (size_t)(end - in));
+        } else if (d->state == CG_AT_FIELD && byte > 0x80 && byte < 0xFF) {
+            ++in; /* the common case, and nothing else to do */
+            cg_hpack_indexed(d, byte & 0x7F);
+        } else {
+            ++in;
+            cg_hpack_byte(d, byte);
+        }
+    }
+    return d->state != CG_AT_ERROR;
+}
+
+/* The block is over. false: COMPRESSION_ERROR, it stopped within a field. */
+static bool cg_hpack_end(cgrpc_hpack_decoder *d)
+{
+    if (d->state != CG_AT_FIELD) d->state = CG_AT_ERROR;
+    d->arena = NULL;
+    d->keep = false;
+    return d->state == CG_AT_FIELD;
+}
+
+/* ---- the encoder ---- */
+
+/* `bits` is the pattern of the representation, `mask` the integer's. */
+static void cg_hpack_put_int(cg_writer *w, unsigned bits, unsigned mask,
+                             size_t value)
+{
+    if (value < mask) {
+        cg_put(w, bits | (unsigned)value);
+        return;
+    }
+    cg_put(w, bits | mask);
+    for (value -= mask; value >= 0x80; value >>= 7)
+        cg_put(w, 0x80 | (unsigned)(value & 0x7F));
+    cg_put(w, (unsigned)value);
+}
+
+#if CGRPC_HUFFMAN_ENCODE
+/* Where in the order of codes the printable characters stand. */
+/* BEGIN GENERATED huffman_rank (tools/make_tables.py) */
+static const uint8_t CG_HUFFMAN_RANK[95] = {
+    10, 74, 75, 82, 85, 11, 68, 79, 76, 77, 69, 80, 70, 12, 13, 14, 0, 1, 2,
+    15, 16, 17, 18, 19, 20, 21, 36, 71, 92, 22, 83, 78, 86, 23, 37, 38, 39,
+    40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57,
+    58, 72, 59, 73, 87, 95, 88, 90, 24, 93, 3, 25, 4, 26, 5, 27, 28, 29, 6,
+    60, 61, 30, 31, 32, 7, 33, 62, 34, 8, 9, 35, 63, 64, 65, 66, 67, 94, 81,
+    91, 89
+};
+/* END GENERATED huffman_rank */
+
+/* The code of a character in the lower bits; returns its length. */
+static unsigned cg_huffman_code(char c, uint32_t *code)
+{
+    unsigned rank = CG_HUFFMAN_RANK[(uint8_t)c - 0x20], len = 5;
+    uint32_t first = 0;
+    for (; rank >= CG_HUFFMAN_COUNTS[len - 5]; ++len) {
+        rank -= CG_HUFFMAN_COUNTS[len - 5];
+        first = (first + CG_HUFFMAN_COUNTS[len - 5]) << 1;
+    }
+    *code = first + rank;
+    return len;
+}
+
+/* false: the text gets no shorter, or does not fit; nothing was written.
+ * Short enough that the length is one byte; padding is ones. */
+static bool cg_huffman_put(cg_writer *w, const char *text, size_t len)
+{
+    size_t start = w->len, at;
+    uint32_t waiting = 0, code;
+    unsigned bits = 0;
+    if (len >= 127 || w->full) return false;
+    cg_put(w, 0);
+    for (at = 0; at < len && w->len - start <= len; ++at) {
+        unsigned n;
+        if (text[at] < 0x20 || text[at] > 0x7E) break;
+        n = cg_huffman_code(text[at], &code);
+        waiting = waiting << n | code;
+        for (bits += n; bits >= 8; bits -= 8)
+            cg_put(w, waiting >> (bits - 8) & 0xFF);
+    }
+    if (bits != 0) cg_put(w, (waiting << (8 - bits) | 0xFFu >> bits) & 0xFF);
+    if (w->full || at < len || w->len - start > len) {
+        w->full = false;
+        w->len = start;
+        return false;
+    }
+    w->out[start] = (uint8_t)(0x80 | (w->len - start - 1));
+    return true;
+}
+#else
+static bool cg_huffman_put(cg_writer *w, const char *text, size_t len)
+{
+    (void)w, (void)text, (void)len;
+    return false;
+}
+#endif
+
+static void cg_hpack_put_text(cg_writer *w, const char *text, size_t len)
+{
+    if (cg_huffman_put(w, text, len)) return;
+    cg_hpack_put_int(w, 0, 0x7F, len);
+    cg_put_bytes(w, text, len);
+}
+
+/* ---- values that need a coding ---- */
+
+static char cg_base64_char(unsigned sextet)
+{
+    if (sextet < 26) return (char)('A' + sextet);
+    if (sextet < 52) return (char)('a' + sextet - 26);
+    if (sextet < 62) return (char)('0' + sextet - 52);
+    return sextet == 62 ? '+' : '/';
+}
+
+/* Unpadded, as gRPC asks. */
+static void cg_hpack_put_base64(cg_writer *w, const uint8_t *in, size_t len)
+{
+    unsigned waiting = 0, bits = 0;
+    cg_hpack_put_int(w, 0, 0x7F, (len * 4 + 2) / 3);
+    for (; len != 0; --len) {
+        waiting = (waiting << 8 | *in++) & 0xFFFF;
+        for (bits += 8; bits >= 6; bits -= 6)
+            cg_put(w, (uint8_t)cg_base64_char(waiting >> (bits - 6) & 63));
+    }
+    if (bits != 0)
+        cg_put(w, (uint8_t)cg_base64_char(waiting << (6 - bits) & 63));
+}
+
+static bool cg_percent_is_plain(uint8_t c)
+{
+    return c >= 0x20 && c <= 0x7E && c != '%';
+}
+
+static size_t cg_percent_len(const uint8_t *in, size_t len)
+{
+    size_t at, out = len;
+    for (at = 0; at < len; ++at)
+        if (!cg_percent_is_plain(in[at])) out += 2;
+    return out;
+}
+
+/* A space at either end would make the field malformed, so it is escaped
+ * too; every decoder takes that. */
+static void cg_hpack_put_percent(cg_writer *w, const uint8_t *in, size_t len)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    size_t at, last = len - 1, out = cg_percent_len(in, len);
+    if (len != 0 && in[0] == ' ') out += 2;
+    if (len > 1 && in[last] == ' ') out += 2;
+    cg_hpack_put_int(w, 0, 0x7F, out);
+    for (at = 0; at < len; ++at) {
+        uint8_t c = in[at];
+        bool edge = at == 0 || at == last;
+        if (cg_percent_is_plain(c) && !(edge && c == ' ')) {
+            cg_put(w, c);
+            continue;
+        }
+        cg_put(w, '%');
+        cg_put(w, (uint8_t)digits[c >> 4]);
+        cg_put(w, (uint8_t)digits[c & 15]);
+    }
+}
+
+/* ---- the peer's table ---- */
+
+static void cg_hpack_encoder_init(cgrpc_hpack_encoder *e)
+{
+    memset(e, 0, sizeof(*e));
+    e->limit = 4096;
+}
+
+/* The peer's SETTINGS_HEADER_TABLE_SIZE, in force from our ACK on. */
+static void cg_hpack_peer_limit(cgrpc_hpack_encoder *e, uint32_t bytes)
+{
+    uint16_t limit = (uint16_t)cg_min(bytes, 4096);
+    if (limit != e->limit) e->resize = true;
+    e->limit = limit;
+}
+
+/* A header block begins. The encoder and the writer are copied before and
+ * put back where w->full is true at the end: a block goes out whole. A
+ * changed limit empties the table first: RFC 7541, 4.2 allows two updates,
+ * and the smallest limit that there was in between must not be exceeded. */
+static void cg_hpack_block_begin(cgrpc_hpack_encoder *e, cg_writer *w)
+{
+    if (!e->resize) return;
+    e->resize = false;
+    e->count = 0;
+    e->used = 0;
+    cg_put(w, 0x20);
+    if (e->limit != 0) cg_hpack_put_int(w, 0x20, 0x1F, e->limit);
+}
+
+/* The index of the entry number `at`. */
+static unsigned cg_cache_index(const cgrpc_hpack_encoder *e, unsigned at)
+{
+    return 62u + e->count - 1u - at;
+}
+
+/* The index of a constant; 0: it is not in the table. */
+static unsigned cg_cache_find(const cgrpc_hpack_encoder *e, unsigned name,
+                              const void *key)
+{
+    unsigned at;
+    for (at = 0; at < e->count; ++at)
+        if (e->keys[at] == key && e->names[at] == name)
+            return cg_cache_index(e, at);
+    return 0;
+}
+
+/* The index of a known name; 0: none. */
+static unsigned cg_cache_name(const cgrpc_hpack_encoder *e, unsigned name)
+{
+    unsigned at;
+    if (name <= CG_NAME_STATIC) return cg_name_to_index(name);
+    for (at = 0; at < e->count; ++at)
+        if (e->names[at] == name) return cg_cache_index(e, at);
+    return 0;
+}
+
+static bool cg_cache_add(cgrpc_hpack_encoder *e, unsigned name,
+                         const void *key, size_t bytes)
+{
+    if (e->count == CGRPC_HPACK_CACHE || bytes + 32 > 4096) return false;
+    if (e->used + bytes + 32 > e->limit) return false;
+    e->keys[e->count] = key;
+    e->names[e->count] = (uint8_t)name;
+    ++e->count;
+    e->used = (uint16_t)(e->used + bytes + 32);
+    return true;
+}
+
+/* ---- fields out ---- */
+
+/* A field of the static table, name and value. */
+static void cg_hpack_put_index(cg_writer *w, unsigned index)
+{
+    cg_hpack_put_int(w, 0x80, 0x7F, index);
+}
+
+/* The name of a literal. `bits`: 0x40 inserts the field, 0x00 does not,
+ * 0x10 forbids proxies to. `index` 0: the name goes as text. */
+static void cg_hpack_put_name(cg_writer *w, unsigned bits, unsigned name,
+                              unsigned index)
+{
+    size_t len;
+    const char *text;
+    cg_hpack_put_int(w, bits, bits == 0x40 ? 0x3F : 0x0F, index);
+    if (index != 0) return;
+    text = cg_name_text(NULL, name, &len);
+    cg_hpack_put_text(w, text, len);
+}
+
+/* Inserts where there is room, and says so in the bits of a literal. */
+static unsigned cg_hpack_insert(cgrpc_hpack_encoder *e, unsigned name,
+                                const void *key, size_t value_len)
+{
+    size_t name_len;
+    (void)cg_name_text(NULL, name, &name_len);
+    return cg_cache_add(e, name, key, name_len + value_len) ? 0x40 : 0;
+}
+
+/* A known name with a text that never changes while the connection lives:
+ * its address is its identity. */
+static void cg_hpack_put_constant(cgrpc_hpack_encoder *e, cg_writer *w,
+                                  unsigned name, const char *value)
+{
+    unsigned bits, index = cg_cache_find(e, name, value);
+    size_t len;
+    if (index != 0) {
+        cg_hpack_put_index(w, index);
+        return;
+    }
+    len = cg_text_len(value);
+    index = cg_cache_name(e, name);
+    bits = cg_hpack_insert(e, name, value, len);
+    cg_hpack_put_name(w, bits, name, index);
+    cg_hpack_put_text(w, value, len);
+}
+
+static bool cg_hpack_is_secret(unsigned name)
+{
+    return name == CG_NAME_AUTHORIZATION || name == CG_NAME_COOKIE ||
+           name == CG_NAME_PROXY_AUTHORIZATION || name == CG_NAME_SET_COOKIE;
+}
+
+/* A known name with any value. A name of gRPC's own, which the static table
+ * lacks, is inserted with its first short value, for the name's sake. */
+static void cg_hpack_put_known(cgrpc_hpack_encoder *e, cg_writer *w,
+                               unsigned name, cgrpc_bytes value)
+{
+    unsigned index = cg_cache_name(e, name);
+    unsigned bits = cg_hpack_is_secret(name) ? 0x10 : 0;
+    if (index == 0 && value.len < 16)
+        bits = cg_hpack_insert(e, name, NULL, value.len);
+    cg_hpack_put_name(w, bits, name, index);
+    if (name == CG_NAME_GRPC_MESSAGE)
+        cg_hpack_put_percent(w, value.data, value.len);
+    else if (name == CG_NAME_GRPC_DETAILS)
+        cg_hpack_put_base64(w, value.data, value.len);
+    else
+        cg_hpack_put_text(w, (const char *)value.data, value.len);
+}
+
+/* A known name and a number, e.g. grpc-status. */
+static void cg_hpack_put_number(cgrpc_hpack_encoder *e, cg_writer *w,
+                                unsigned name, uint32_t number)
+{
+    char digits[10];
+    cgrpc_bytes value;
+    value.data = (const uint8_t *)digits;
+    value.len = cg_decimal(digits, number);
+    cg_hpack_put_known(e, w, name, value);
+}
+
+#if CGRPC_CLIENT
+/* grpc-timeout: eight digits at most, and never later than it is. */
+static void cg_hpack_put_timeout(cgrpc_hpack_encoder *e, cg_writer *w,
+                                 uint32_t ms)
+{
+    char text[11];
+    cgrpc_bytes value;
+    bool seconds = ms > 99999999;
+    value.data = (const uint8_t *)text;
+    value.len = cg_decimal(text, seconds ? ms / 1000 : ms) + 1;
+    text[value.len - 1] = seconds ? 'S' : 'm';
+    cg_hpack_put_known(e, w, CG_NAME_GRPC_TIMEOUT, value);
+}
+#endif
+
+/* A user's record; nobody's table ever holds its value by our doing. */
+static void cg_hpack_put_record(cgrpc_hpack_encoder *e, cg_writer *w,
+                                const cgrpc_vocabulary *v,
+                                const cg_record *r)
+{
+    const char *key = r->key;
+    size_t key_len = r->key_len;
+    cgrpc_bytes value;
+    value.data = (const uint8_t *)r->value;
+    value.len = r->value_len;
+    if (r->name != CG_NAME_UNKNOWN && r->name <= CG_NAME_KNOWN) {
+        cg_hpack_put_known(e, w, r->name, value);
+        return;
+    }
+    if (key == NULL) key = cg_name_text(v, r->name, &key_len);
+    cg_put(w, 0);
+    cg_hpack_put_text(w, key, key_len);
+    if (cg_name_is_bin(key, key_len))
+        cg_hpack_put_base64(w, value.data, value.len);
+    else
+        cg_hpack_put_text(w, r->value, value.len);
+}
+
+/* ======================================================================
+ * >>metadata
+ *
+ * A call's metadata: the records in its arena, what came and what goes in
+ * one memory, told apart by their tag. What the wire itself means is hidden
+ * from the user. Pointers into the arena hold until something is removed.
+ * ====================================================================== */
+
+/* The next record with that tag; start with *at == 0. */
+static bool cg_metadata_step(const cgrpc_arena *a, unsigned which, size_t *at,
+                             cg_record *r)
+{
+    while (*at < a->len) {
+        cg_record_read(a->base + *at, r);
+        *at += r->size;
+        if (r->which == which) return true;
+    }
+    return false;
+}
+
+/* The text of a known field, or NULL. */
+static const char *cg_metadata_text(const cgrpc_arena *a, unsigned which,
+                                    unsigned name, size_t *len)
+{
+    size_t at = 0;
+    cg_record r;
+    while (cg_metadata_step(a, which, &at, &r)) {
+        if (r.name != name) continue;
+        *len = r.value_len;
+        return r.value;
+    }
+    *len = 0;
+    return NULL;
+}
+
+/* The user's own string for a name that has no key in its record. */
+static const char *cg_metadata_key(const cgrpc_vocabulary *v, unsigned name)
+{
+    size_t len, at;
+    const char *text = cg_name_text(v, name, &len);
+    if (name > CG_NAME_KNOWN) return text;
+    for (at = 0; at < v->key_count; ++at)
+        if (cg_text_len(v->keys[at]) == len &&
+            memcmp(v->keys[at], text, len) == 0)
+            return v->keys[at];
+    return NULL;
+}
+
+/* As cgrpc_metadata_next(). */
+static bool cg_metadata_next(const cgrpc_arena *a, const cgrpc_vocabulary *v,
+                             unsigned which, size_t *at, cgrpc_metadata *out)
+{
+    cg_record r;
+    while (cg_metadata_step(a, which, at, &r)) {
+        out->key = r.key != NULL ? r.key : cg_metadata_key(v, r.name);
+        if (out->key == NULL || r.name == CG_NAME_MALFORMED) continue;
+        out->value = r.value;
+        out->len = r.value_len;
+        return true;
+    }
+    return false;
+}
+
+/* Has the record that key? `name` is what the vocabulary calls it. */
+static bool cg_metadata_is(const cg_record *r, unsigned name,
+                           const char *key, size_t len)
+{
+    if (name != CG_NAME_UNKNOWN) return r->name == name;
+    return r->key != NULL && r->key_len == len &&
+           memcmp(r->key, key, len) == 0;
+}
+
+/* As cgrpc_metadata_find(). */
+static const char *cg_metadata_find(const cgrpc_arena *a,
+                                    const cgrpc_vocabulary *v, unsigned which,
+                                    const char *key, size_t nth, size_t *out)
+{
+    size_t at = 0, len = cg_text_len(key);
+    unsigned name = cg_name_find(v, key, len);
+    cg_record r;
+    while (cg_metadata_step(a, which, &at, &r)) {
+        if (!cg_metadata_is(&r, name, key, len) || nth-- != 0) continue;
+        if (out != NULL) *out = r.value_len;
+        return r.value;
+    }
+    if (out != NULL) *out = 0;
+    return NULL;
+}
+
+/* Appends a record as it is; false: no room. */
+static bool cg_metadata_put(cgrpc_arena *a, const cg_record *r)
+{
+    size_t key = r->key_len == 0 ? 0 : r->key_len + 1;
+    size_t room = (size_t)(a->cap - a->len);
+    uint8_t *out = a->base + a->len;
+    if (r->value_len >= room) return false;
+    if (CG_RECORD_HEAD + key + r->value_len + 1 > room) return false;
+    cg_record_write(out, r);
+    out += CG_RECORD_HEAD;
+    if (key != 0) {
+        memcpy(out, r->key, r->key_len);
+        out[r->key_len] = 0;
+        out += key;
+    }
+    if (r->value_len != 0) memcpy(out, r->value, r->value_len);
+    out[r->value_len] = 0;
+    a->len = (uint16_t)(out + r->value_len + 1 - a->base);
+    return true;
+}
+
+/* Names that only the library itself may send. */
+static bool cg_metadata_is_ours(unsigned name, const char *key, size_t len)
+{
+    return cg_name_is_reserved(name) || name == CG_NAME_CONTENT_LENGTH ||
+           name == CG_NAME_TRANSFER_ENCODING || name == CG_NAME_USER_AGENT ||
+           (len >= 5 && memcmp(key, "grpc-", 5) == 0);
+}
+
+/* gRPC allows printable ASCII; a space at an end would not arrive. */
+static bool cg_metadata_is_value(const char *text, size_t len)
+{
+    size_t at;
+    for (at = 0; at < len; ++at)
+        if (text[at] < 0x20 || text[at] > 0x7E) return false;
+    return len == 0 || (text[0] != ' ' && text[len - 1] != ' ');
+}
+
+/* Value and length of `m`, where 0 means up to the NUL of a text. */
+static bool cg_metadata_set_value(cg_record *r, const cgrpc_metadata *m)
+{
+    bool binary = cg_name_is_bin(r->key, r->key_len);
+    r->value = (const char *)m->value;
+    r->value_len = m->len;
+    if (r->value == NULL) return m->len == 0;
+    if (binary) return true;
+    if (m->len == 0) r->value_len = cg_text_len(r->value);
+    return cg_metadata_is_value(r->value, r->value_len);
+}
+
+/* As cgrpc_metadata_add(). */
+static cgrpc_result cg_metadata_add(cgrpc_arena *a, const cgrpc_vocabulary *v,
+                                    unsigned which, const cgrpc_metadata *m)
+{
+    cg_record r;
+    if (m->key == NULL) return CGRPC_E_ARGUMENT;
+    r.key = m->key;
+    r.key_len = cg_text_len(m->key);
+    if (!cg_name_is_key(r.key, r.key_len)) return CGRPC_E_ARGUMENT;
+    r.name = (uint8_t)cg_name_find(v, r.key, r.key_len);
+    r.which = (uint8_t)which;
+    if (cg_metadata_is_ours(r.name, r.key, r.key_len) ||
+        !cg_metadata_set_value(&r, m))
+        return CGRPC_E_ARGUMENT;
+    if (r.name != CG_NAME_UNKNOWN) r.key_len = 0;
+    return cg_metadata_put(a, &r) ? CGRPC_SUCCESS : CGRPC_E_ROOM;
+}
+
+/* Removes the records with that tag: of one name, or of all (`name` 0). */
+static void cg_metadata_remove(cgrpc_arena *a, unsigned which, unsigned name)
+{
+    size_t at = 0, to = 0;
+    while (at < a->len) {
+        cg_record r;
+        cg_record_read(a->base + at, &r);
+        if (r.which != which || (name != 0 && r.name != name)) {
+            memmove(a->base + to, a->base + at, r.size);
+            to += r.size;
+        }
+        at += r.size;
+    }
+    a->len = (uint16_t)to;
+}
+
+/* The text of a failure, cut where the arena is full, but not inside of a
+ * UTF-8 character. It replaces an earlier one. */
+static void cg_metadata_explain(cgrpc_arena *a, unsigned which,
+                                const char *text)
+{
+    size_t room;
+    cg_record r;
+    cg_metadata_remove(a, which, CG_NAME_GRPC_MESSAGE);
+    room = (size_t)(a->cap - a->len);
+    if (room <= CG_RECORD_HEAD) return;
+    r.key_len = 0;
+    r.value = text;
+    r.value_len = cg_text_len(text);
+    if (r.value_len > room - CG_RECORD_HEAD - 1) {
+        r.value_len = room - CG_RECORD_HEAD - 1;
+        while (r.value_len != 0 && (text[r.value_len] & 0xC0) == 0x80)
+            --r.value_len;
+    }
+    r.name = CG_NAME_GRPC_MESSAGE;
+    r.which = (uint8_t)which;
+    (void)cg_metadata_put(a, &r);
+}
+
+/* Writes all records with that tag into a header block. */
+static void cg_metadata_encode(const cgrpc_arena *a,
+                               const cgrpc_vocabulary *v, unsigned which,
+                               cgrpc_hpack_encoder *e, cg_writer *w)
+{
+    size_t at = 0;
+    cg_record r;
+    while (cg_metadata_step(a, which, &at, &r))
+        cg_hpack_put_record(e, w, v, &r);
+}
+/* ======================================================================
+ * >>frame    RFC 9113, sections 4 and 6: frames out
+ *
+ * The transmit buffer is linear: [tx_start, tx_end) waits for the stream.
+ * Frames are written whole or not at all. Messages leave CGRPC_TX_RESERVE
+ * bytes alone, so that what the protocol owes finds room.
+ * ====================================================================== */
+
+static uint32_t cg_min32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+static uint32_t cg_get24(const uint8_t *in)
+{
+    return (uint32_t)in[0] << 16 | cg_get16(in + 1);
+}
+
+static void cg_set24(uint8_t *out, uint32_t value)
+{
+    out[0] = (uint8_t)(value >> 16);
+    cg_set16(out + 1, value & 0xFFFF);
+}
+
+/* Milliseconds from `now` until `then`; 0 when it has passed. */
+static uint32_t cg_time_left(uint32_t then, uint32_t now)
+{
+    return cg_time_reached(now, then) ? 0 : then - now;
+}
+
+enum { CG_DATA, CG_HEADERS, CG_PRIORITY, CG_RST_STREAM, CG_SETTINGS,
+       CG_PUSH_PROMISE, CG_PING, CG_GOAWAY, CG_WINDOW_UPDATE,
+       CG_CONTINUATION };
+enum { CG_ACK = 0x1, CG_END_STREAM = 0x1, CG_END_HEADERS = 0x4,
+       CG_PADDED = 0x8, CG_WITH_PRIORITY = 0x20 };
+enum { CG_NO_ERROR, CG_PROTOCOL_ERROR, CG_INTERNAL_ERROR,
+       CG_FLOW_CONTROL_ERROR, CG_SETTINGS_TIMEOUT, CG_STREAM_CLOSED,
+       CG_FRAME_SIZE_ERROR, CG_REFUSED_STREAM, CG_CANCEL,
+       CG_COMPRESSION_ERROR, CG_CONNECT_ERROR, CG_ENHANCE_YOUR_CALM,
+       CG_INADEQUATE_SECURITY, CG_HTTP_1_1_REQUIRED };
+enum { CG_FRAME_HEAD = 9, CG_MAX_FRAME = 16384, CG_FIRST_WINDOW = 65535 };
+
+static uint32_t cg_tx_free(const cgrpc_conn *conn)
+{
+    return conn->tx_cap - (conn->tx_end - conn->tx_start);
+}
+
+/* Room beyond the reserve, for what a call wants to send. */
+static uint32_t cg_tx_room(const cgrpc_conn *conn)
+{
+    uint32_t space = cg_tx_free(conn);
+    return space > CGRPC_TX_RESERVE ? space - CGRPC_TX_RESERVE : 0;
+}
+
+/* Where the next byte goes; all free bytes lie there in one piece. */
+static uint8_t *cg_tx_tail(cgrpc_conn *conn)
+{
+    if (conn->tx_start) {
+        memmove(conn->tx, conn->tx + conn->tx_start,
+                conn->tx_end - conn->tx_start);
+        conn->tx_end -= conn->tx_start;
+        conn->tx_start = 0;
+    }
+    return conn->tx + conn->tx_end;
+}
+
+static void cg_frame_head(uint8_t *out, uint32_t len, uint8_t type,
+                          uint8_t flags, uint32_t id)
+{
+    cg_set24(out, len);
+    out[3] = type;
+    out[4] = flags;
+    cg_set32(out + 5, id);
+}
+
+/* A small control frame; false: no room even in the reserve. */
+static bool cg_frame_put(cgrpc_conn *conn, uint8_t type, uint8_t flags,
+                         uint32_t id, const uint8_t *payload, uint32_t len)
+{
+    uint8_t *out;
+    if (cg_tx_free(conn) < CG_FRAME_HEAD + len)
+        return false;
+    out = cg_tx_tail(conn);
+    cg_frame_head(out, len, type, flags, id);
+    if (len)
+        memcpy(out + CG_FRAME_HEAD, payload, len);
+    conn->tx_end += CG_FRAME_HEAD + len;
+    return true;
+}
+
+static bool cg_frame_put32(cgrpc_conn *conn, uint8_t type, uint32_t id,
+                           uint32_t value)
+{
+    uint8_t payload[4];
+    cg_set32(payload, value);
+    return cg_frame_put(conn, type, 0, id, payload, 4);
+}
+
+static bool cg_frame_goaway(cgrpc_conn *conn, uint32_t last, uint32_t code)
+{
+    uint8_t payload[8];
+    cg_set32(payload, last);
+    cg_set32(payload + 4, code);
+    return cg_frame_put(conn, CG_GOAWAY, 0, 0, payload, 8);
+}
+
+/* ======================================================================
+ * >>flow    RFC 9113, section 5.2: windows
+ *
+ * Credit is a real buffer. A stream's receive window plus what its buffer
+ * holds never passes the buffer's size, so the credit owed needs no counter:
+ * it is the difference. The connection's window only paces: its bytes are
+ * returned as they are parsed, for the streams' windows guard the memory.
+ * ====================================================================== */
+
+/* Adds credit; false: the window would pass 2^31 - 1. */
+static bool cg_flow_grow(int32_t *window, uint32_t credit)
+{
+    if (credit > 0x7fffffffu || (int64_t)*window + credit > 0x7fffffff)
+        return false;
+    *window += (int32_t)credit;
+    return true;
+}
+
+static uint32_t cg_rx_cap(const cgrpc_call *call)
+{
+    return (uint32_t)(call->memory_bytes - CGRPC_METADATA_BYTES);
+}
+
+static uint8_t *cg_rx(const cgrpc_call *call)
+{
+    return call->memory + CGRPC_METADATA_BYTES;
+}
+
+/* What the stream must be able to receive before anybody waits: the rest of
+ * the message in progress; between messages, the largest one. */
+static uint32_t cg_flow_need(const cgrpc_call *call)
+{
+    uint32_t cap = cg_rx_cap(call), total;
+    if (call->rx_len < 5)
+        return cap - call->rx_len;
+    total = cg_get32(cg_rx(call) + 1);
+    if (total > cap - 5 || total + 5 <= call->rx_len)
+        return cap - call->rx_len;
+    return total + 5 - call->rx_len;
+}
+
+static void cg_flow_credit_call(cgrpc_conn *conn, cgrpc_call *call)
+{
+    int32_t owed = (int32_t)(cg_rx_cap(call) - call->rx_len) - call->rx_window;
+    if (owed <= 0 || call->ended_in ||
+        call->rx_window >= (int32_t)cg_flow_need(call))
+        return;
+    if (cg_frame_put32(conn, CG_WINDOW_UPDATE, call->id, (uint32_t)owed))
+        call->rx_window += owed;
+}
+
+static void cg_flow_credit_conn(cgrpc_conn *conn)
+{
+    int32_t owed = conn->rx_top - conn->rx_window;
+    if (owed >= conn->rx_top / 2 &&
+        cg_frame_put32(conn, CG_WINDOW_UPDATE, 0, (uint32_t)owed))
+        conn->rx_window += owed;
+}
+
+/* ======================================================================
+ * >>stream    RFC 9113, sections 5.1 and 8: streams and their header fields
+ *
+ * An open stream is a call on its connection's list. A closed one is an id
+ * that is not above last_id; the last few are remembered with the reason, so
+ * that late frames are judged rightly (5.1):
+ *
+ *   how the stream closed        late DATA or HEADERS
+ *   CG_BOTH_ENDED                STREAM_CLOSED
+ *   CG_PEER_RESET                STREAM_CLOSED
+ *   CG_RESET_OWED, CG_RESET_SENT ignored: the peer did not know yet
+ *   forgotten                    DATA: STREAM_CLOSED on the stream
+ * ====================================================================== */
+
+enum { CG_FORGOTTEN, CG_BOTH_ENDED, CG_PEER_RESET, CG_RESET_OWED,
+       CG_RESET_SENT }; /* cgrpc_closed.how */
+
+enum { CG_FREE, CG_QUEUED, CG_OPEN, CG_FINISHING, CG_LINGERING,
+       CG_OVER }; /* cgrpc_call.stage */
+
+static cgrpc_call *cg_stream_find(const cgrpc_conn *conn, uint32_t id)
+{
+    cgrpc_call *call = conn->calls;
+    while (call && call->id != id)
+        call = call->next;
+    return call;
+}
+
+static void cg_stream_attach(cgrpc_conn *conn, cgrpc_call *call, uint32_t id)
+{
+    call->id = id;
+    call->conn = conn;
+    call->next = conn->calls;
+    call->tx_window = conn->peer_window;
+    call->rx_window = conn->settings_acked || !conn->is_server
+                          ? conn->our_window : CG_FIRST_WINDOW;
+    conn->calls = call;
+    conn->opened++;
+}
+
+static void cg_list_remove(cgrpc_call **list, const cgrpc_call *call)
+{
+    while (*list && *list != call)
+        list = &(*list)->next;
+    if (*list)
+        *list = call->next;
+}
+
+static uint8_t cg_closed_how(const cgrpc_conn *conn, uint32_t id)
+{
+    size_t i;
+    for (i = 0; i < CGRPC_CLOSED_STREAMS; i++)
+        if (conn->closed[i].id == id)
+            return conn->closed[i].how;
+    return CG_FORGOTTEN;
+}
+
+static void cg_closed_remember(cgrpc_conn *conn, uint32_t id, uint8_t how,
+                               uint8_t code)
+{
+    size_t tries;
+    for (tries = 0; tries < CGRPC_CLOSED_STREAMS; tries++) {
+        cgrpc_closed *slot = &conn->closed[conn->closed_next];
+        conn->closed_next =
+            (uint8_t)((conn->closed_next + 1) % CGRPC_CLOSED_STREAMS);
+        if (slot->how == CG_RESET_OWED)
+            continue;
+        slot->id = id;
+        slot->how = how;
+        slot->code = code;
+        return;
+    }
+}
+
+/* Writes the resets that are owed. true: none is left. */
+static bool cg_closed_flush(cgrpc_conn *conn)
+{
+    size_t i;
+    for (i = 0; i < CGRPC_CLOSED_STREAMS; i++) {
+        cgrpc_closed *slot = &conn->closed[i];
+        if (slot->how != CG_RESET_OWED)
+            continue;
+        if (!cg_frame_put32(conn, CG_RST_STREAM, slot->id, slot->code))
+            return false;
+        slot->how = CG_RESET_SENT;
+    }
+    return true;
+}
+
+/* The call whose texts the decoder gathers is gone. */
+static void cg_hpack_forget(cgrpc_hpack_decoder *decoder)
+{
+    cg_text_drop(decoder);
+    decoder->arena = NULL;
+}
+
+/* The stream is closed; the call object lives on without it. */
+static void cg_stream_detach(cgrpc_call *call, uint8_t how, uint8_t code)
+{
+    cgrpc_conn *conn = call->conn;
+    if (!conn)
+        return;
+    cg_list_remove(&conn->calls, call);
+    cg_closed_remember(conn, call->id, how, code);
+    if (conn->call == call) {
+        conn->call = NULL;
+        cg_hpack_forget(&conn->decoder);
+    }
+    conn->opened--;
+    call->conn = NULL;
+    call->next = NULL;
+}
+
+/* RST_STREAM, now or as soon as there is room. */
+static void cg_stream_reset(cgrpc_call *call, uint8_t code)
+{
+    cgrpc_conn *conn = call->conn;
+    if (!conn)
+        return;
+    cg_stream_detach(call, CG_RESET_OWED, code);
+    cg_closed_flush(conn);
+}
+
+/* A field of the header block in progress: RFC 9113, 8.2 and 8.3. */
+enum { CG_TYPE_NONE = 0 };
+
+enum { CG_SAW_METHOD = 1, CG_SAW_SCHEME = 2, CG_SAW_PATH = 4,
+       CG_SAW_AUTHORITY = 8, CG_SAW_STATUS = 16, CG_SAW_LENGTH = 32,
+       CG_SAW_TYPE = 64, CG_SAW_TIMEOUT = 128, CG_SAW_GRPC_STATUS = 256,
+       CG_SAW_ENCODING = 512 };
+
+/* A field that may come once: false the second time. */
+static bool cg_head_once(cgrpc_head *head, unsigned bit)
+{
+    if (head->seen & bit)
+        return false;
+    head->seen = (uint16_t)(head->seen | bit);
+    return true;
+}
+
+static void cg_head_pseudo(cgrpc_head *head, unsigned bit, bool allowed,
+                           uint32_t value)
+{
+    if (!allowed || head->regular || value == CG_VALUE_MALFORMED ||
+        !cg_head_once(head, bit))
+        head->malformed = 1;
+}
+
+static void cg_head_length(cgrpc_head *head, uint32_t value)
+{
+    bool again = !cg_head_once(head, CG_SAW_LENGTH);
+    if (value == CG_VALUE_MALFORMED || (again && value != head->length))
+        head->malformed = 1;
+    head->length = value;
+}
+
+/* Fields with a meaning of their own; the rest is metadata or nothing. */
+static void cg_head_regular(cgrpc_head *head, uint8_t name, uint32_t value)
+{
+    switch (name) {
+    case CG_NAME_CONTENT_LENGTH:
+        cg_head_length(head, value);
+        break;
+    case CG_NAME_CONTENT_TYPE:
+        cg_head_once(head, CG_SAW_TYPE);
+        head->type = (uint8_t)value;
+        break;
+    case CG_NAME_GRPC_TIMEOUT:
+        cg_head_once(head, CG_SAW_TIMEOUT);
+        head->timeout = value;
+        break;
+    case CG_NAME_GRPC_ENCODING:
+        cg_head_once(head, CG_SAW_ENCODING);
+        head->encoding = (uint8_t)value;
+        break;
+    case CG_NAME_GRPC_STATUS:
+        cg_head_once(head, CG_SAW_GRPC_STATUS);
+        head->grpc_status = value;
+        break;
+    case CG_NAME_TE:
+        if (value != CG_TE_TRAILERS)
+            head->malformed = 1;
+        break;
+    case CG_NAME_CONNECTION:
+    case CG_NAME_KEEP_ALIVE:
+    case CG_NAME_PROXY_CONNECTION:
+    case CG_NAME_TRANSFER_ENCODING:
+    case CG_NAME_UPGRADE:
+        head->malformed = 1;
+        break;
+    default:
+        break;
+    }
+}
+
+static void cg_head_field(void *context, uint8_t name, uint32_t value,
+                          unsigned flags)
+{
+    cgrpc_conn *conn = (cgrpc_conn *)context;
+    cgrpc_head *head = &conn->head;
+    bool request = conn->is_server && !conn->trailers;
+    bool response = !conn->is_server && !conn->trailers;
+    if (flags & CG_FIELD_MALFORMED)
+        head->malformed = 1;
+    if (flags & (CG_FIELD_OVERFLOW | CG_FIELD_LOST))
+        head->overflow = 1;
+    if (flags & CG_FIELD_NO_BASE64)
+        head->bad_value = 1;
+    switch (name) {
+    case CG_NAME_METHOD:
+        cg_head_pseudo(head, CG_SAW_METHOD, request, value);
+        head->method = (uint8_t)value;
+        return;
+    case CG_NAME_SCHEME:
+        cg_head_pseudo(head, CG_SAW_SCHEME, request, value);
+        return;
+    case CG_NAME_PATH:
+        cg_head_pseudo(head, CG_SAW_PATH, request, value);
+        head->path = value;
+        return;
+    case CG_NAME_AUTHORITY:
+        cg_head_pseudo(head, CG_SAW_AUTHORITY, request, 0);
+        return;
+    case CG_NAME_STATUS:
+        cg_head_pseudo(head, CG_SAW_STATUS, response, value);
+        head->http_status = value;
+        return;
+    default:
+        head->regular = 1;
+        cg_head_regular(head, name, value);
+    }
+}
+
+/* ======================================================================
+ * >>conn    RFC 9113: one connection, both roles
+ *
+ * Bytes are parsed as they come, each state consuming what it can; a frame
+ * is begun only if the worst reply to it fits the transmit buffer. After a
+ * fatal error one state discards everything. What streams mean is asked of
+ * the ops, which the gRPC layers below fill in.
+ * ====================================================================== */
+
+typedef struct cgrpc_conn_ops {
+    /* a new stream; NULL refuses it (server) */
+    cgrpc_call *(*open)(cgrpc_conn *conn, uint32_t id);
+    /* a header block is complete */
+    void (*headers)(cgrpc_call *call, const cgrpc_head *head, bool end);
+    void (*data)(cgrpc_call *call, const uint8_t *in, uint32_t len);
+    void (*ended)(cgrpc_call *call); /* END_STREAM, after headers and data */
+    void (*reset)(cgrpc_call *call, uint32_t code);
+    void (*goaway)(cgrpc_conn *conn, uint32_t last);
+    /* the connection is of no more use; its calls were not told */
+    void (*lost)(cgrpc_conn *conn);
+    const cgrpc_vocabulary *(*words)(cgrpc_conn *conn);
+    uint32_t (*now)(cgrpc_conn *conn);
+} cgrpc_conn_ops;
+
+enum { CG_READ_PREFACE, CG_READ_HEAD, CG_READ_PREFIX, CG_READ_FIXED, CG_READ_BODY,
+       CG_READ_SKIP }; /* cgrpc_conn.state */
+
+enum {
+    CG_WORST_REPLY = 48,      /* ACK of a PING, two credits */
+    CG_LINGER_MS = 5000,      /* for a peer that must still end a stream */
+    CG_GREET_MS = 10000,      /* for the peer's preface and SETTINGS */
+    CG_LEAST_TX = 128,        /* TX_BYTES: a reply's constant blocks fit */
+    CG_DYING_MS = 250,        /* for a GOAWAY to arrive before the close */
+    CG_CHARGE_RESET = 4,
+    CG_REFILL = 16,           /* tokens a message is worth */
+    CG_BLOCK_LIMIT = 1 << 18  /* bytes of one header block */
+};
+
+static const char cg_preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/* Ends a connection for cause: GOAWAY, then silence until it closes. */
+static void cg_conn_fail(cgrpc_conn *conn, uint8_t code)
+{
+    if (conn->dead)
+        return;
+    CGRPC_LOG(1, "cgrpc: %s: connection error %u, GOAWAY\n", conn->peer,
+              (unsigned)code);
+    cg_frame_goaway(conn, conn->is_server ? conn->last_id : 0, code);
+    conn->dead = 1;
+    conn->error = code;
+    conn->began = conn->ops->now(conn);
+    conn->ops->lost(conn);
+}
+
+/* Cheap frames cost tokens; false: the peer has used them up. */
+static bool cg_conn_charge(cgrpc_conn *conn, uint32_t cost)
+{
+    uint32_t now = conn->ops->now(conn), passed = now - conn->bucket_time;
+    if (passed >= 1000) {
+        uint32_t back = passed >= 30000 ? CGRPC_ABUSE_BURST
+                                        : passed / 1000 *
+                                              (CGRPC_ABUSE_BURST / 30 + 1);
+        conn->bucket = cg_min32(conn->bucket + back, CGRPC_ABUSE_BURST);
+        conn->bucket_time = now;
+    }
+    if (conn->bucket < cost) {
+        cg_conn_fail(conn, CG_ENHANCE_YOUR_CALM);
+        return false;
+    }
+    conn->bucket -= cost;
+    return true;
+}
+
+static void cg_conn_reward(cgrpc_conn *conn)
+{
+    conn->bucket = cg_min32(conn->bucket + CG_REFILL, CGRPC_ABUSE_BURST);
+}
+
+/* A stream error on the frame in progress, whether or not a call has it. */
+static void cg_conn_refuse(cgrpc_conn *conn, uint32_t id, uint8_t code)
+{
+    cgrpc_call *call = cg_stream_find(conn, id);
+    if (!cg_conn_charge(conn, CG_CHARGE_RESET))
+        return;
+    if (call) {
+        cg_stream_reset(call, code);
+        conn->ops->reset(call, code);
+        return;
+    }
+    cg_closed_remember(conn, id, CG_RESET_OWED, code);
+    cg_closed_flush(conn);
+}
+
+/* The peer speaks of a stream that nobody has opened (5.1, idle). */
+static bool cg_conn_idle(const cgrpc_conn *conn, uint32_t id)
+{
+    return !(id & 1) || id > conn->last_id;
+}
+
+/* --- SETTINGS, PING, GOAWAY, WINDOW_UPDATE, RST_STREAM --- */
+
+static uint8_t *cg_setting(uint8_t *out, uint16_t key, uint32_t value)
+{
+    out[0] = (uint8_t)(key >> 8);
+    out[1] = (uint8_t)key;
+    cg_set32(out + 2, value);
+    return out + 6;
+}
+
+static void cg_conn_initial_window(cgrpc_conn *conn, uint32_t value)
+{
+    cgrpc_call *call;
+    int64_t change = (int64_t)value - conn->peer_window;
+    if (value > 0x7fffffffu) {
+        cg_conn_fail(conn, CG_FLOW_CONTROL_ERROR);
+        return;
+    }
+    for (call = conn->calls; call; call = call->next) {
+        if (call->tx_window + change > 0x7fffffff) {
+            cg_conn_fail(conn, CG_FLOW_CONTROL_ERROR);
+            return;
+        }
+        call->tx_window = (int32_t)(call->tx_window + change);
+    }
+    conn->peer_window = (int32_t)value;
+}
+
+static void cg_conn_setting(cgrpc_conn *conn, uint16_t key, uint32_t value)
+{
+    switch (key) {
+    case 1: /* HEADER_TABLE_SIZE */
+        cg_hpack_peer_limit(&conn->encoder, value);
+        break;
+    case 2: /* ENABLE_PUSH: a server may only say 0 */
+        if (value > 1 || (value && !conn->is_server))
+            cg_conn_fail(conn, CG_PROTOCOL_ERROR);
+        break;
+    case 3: /* MAX_CONCURRENT_STREAMS */
+        conn->peer_streams = value;
+        break;
+    case 4: /* INITIAL_WINDOW_SIZE */
+        cg_conn_initial_window(conn, value);
+        break;
+    case 5: /* MAX_FRAME_SIZE */
+        if (value < CG_MAX_FRAME || value > 0xffffff)
+            cg_conn_fail(conn, CG_PROTOCOL_ERROR);
+        else
+            conn->peer_frame = value;
+        break;
+    default:
+        break;
+    }
+}
+
+/* Our SETTINGS take effect: what the peer sends from now on keeps to them,
+ * so each stream's window takes the difference and may go negative. (A
+ * client's SETTINGS precede its first stream: nothing to correct there.) */
+static void cg_conn_first_ack(cgrpc_conn *conn)
+{
+    cgrpc_call *call;
+    conn->settings_acked = 1;
+    for (call = conn->calls; call && conn->is_server; call = call->next)
+        call->rx_window += conn->our_window - CG_FIRST_WINDOW;
+    cg_hpack_limit(&conn->decoder, CGRPC_HPACK_TABLE_BYTES);
+}
+
+/* A text that a peer refers to is gone: make it send its texts anew, by a
+ * table size of 0 and, once that is acknowledged, of the old size. */
+static void cg_conn_flush_table(cgrpc_conn *conn)
+{
+    uint8_t payload[6];
+    if (conn->flushing || !conn->settings_acked)
+        return;
+    cg_setting(payload, 1, 0);
+    if (cg_frame_put(conn, CG_SETTINGS, 0, 0, payload, 6))
+        conn->flushing = 1;
+}
+
+static void cg_conn_settings_ack(cgrpc_conn *conn)
+{
+    uint8_t payload[6];
+    if (!conn->settings_acked) {
+        cg_conn_first_ack(conn);
+        return;
+    }
+    if (!conn->flushing)
+        return;
+    cg_setting(payload, 1, CGRPC_HPACK_TABLE_BYTES);
+    cg_frame_put(conn, CG_SETTINGS, 0, 0, payload, 6);
+    conn->flushing = 0;
+}
+
+static const uint8_t cg_drain_ping[8] = { 'c', 'g', 'd', 'r', 'a', 'i', 'n',
+                                          0 };
+
+/* The graceful end of a server's connection (6.8): a GOAWAY that refuses
+ * nothing, a round trip, then one that names the last stream. */
+static void cg_conn_drain(cgrpc_conn *conn)
+{
+    if (conn->draining || conn->dead || cg_tx_free(conn) < CG_WORST_REPLY)
+        return;
+    cg_frame_goaway(conn, 0x7fffffff, CG_NO_ERROR);
+    cg_frame_put(conn, CG_PING, 0, 0, cg_drain_ping, 8);
+    conn->draining = 1;
+    conn->began = conn->ops->now(conn);
+}
+
+static void cg_conn_drain_last(cgrpc_conn *conn)
+{
+    if (conn->draining == 1 &&
+        cg_frame_goaway(conn, conn->last_id, CG_NO_ERROR))
+        conn->draining = 2;
+}
+
+static void cg_conn_ping(cgrpc_conn *conn)
+{
+    if (!(conn->frame_flags & CG_ACK))
+        cg_frame_put(conn, CG_PING, CG_ACK, 0, conn->small, 8);
+    else if (memcmp(conn->small, cg_drain_ping, 8) == 0)
+        cg_conn_drain_last(conn);
+}
+
+static void cg_conn_window_update(cgrpc_conn *conn, uint32_t credit)
+{
+    uint32_t id = conn->frame_id;
+    cgrpc_call *call = id ? cg_stream_find(conn, id) : NULL;
+    if (id == 0) {
+        if (!credit)
+            cg_conn_fail(conn, CG_PROTOCOL_ERROR);
+        else if (!cg_flow_grow(&conn->tx_window, credit))
+            cg_conn_fail(conn, CG_FLOW_CONTROL_ERROR);
+        return;
+    }
+    if (!call)
+        return;
+    if (!credit)
+        cg_conn_refuse(conn, id, CG_PROTOCOL_ERROR);
+    else if (!cg_flow_grow(&call->tx_window, credit))
+        cg_conn_refuse(conn, id, CG_FLOW_CONTROL_ERROR);
+}
+
+static void cg_conn_rst_stream(cgrpc_conn *conn, uint32_t code)
+{
+    cgrpc_call *call = cg_stream_find(conn, conn->frame_id);
+    if (!call || !cg_conn_charge(conn, CG_CHARGE_RESET))
+        return;
+    conn->ops->reset(call, code);
+    cg_stream_detach(call, CG_PEER_RESET, CG_NO_ERROR);
+}
+
+static void cg_conn_goaway(cgrpc_conn *conn, uint32_t last)
+{
+    conn->goaway_in = 1;
+    conn->goaway_id = cg_min32(conn->goaway_id, last);
+    conn->ops->goaway(conn, conn->goaway_id);
+}
+
+/* PRIORITY is ignored, but a stream cannot depend on itself (RFC 7540). */
+static void cg_conn_priority(cgrpc_conn *conn, const uint8_t *in)
+{
+    if ((cg_get32(in) & 0x7fffffff) == conn->frame_id)
+        cg_conn_fail(conn, CG_PROTOCOL_ERROR);
+}
+
+/* A payload of fixed size, or one SETTINGS entry, is in conn->small. */
+static void cg_conn_fixed(cgrpc_conn *conn)
+{
+    const uint8_t *in = conn->small;
+    switch (conn->frame_type) {
+    case CG_PRIORITY:
+        cg_conn_priority(conn, in);
+        break;
+    case CG_RST_STREAM:
+        cg_conn_rst_stream(conn, cg_get32(in));
+        break;
+    case CG_SETTINGS:
+        cg_conn_setting(conn, cg_get16(in), cg_get32(in + 2));
+        break;
+    case CG_PING:
+        cg_conn_ping(conn);
+        break;
+    case CG_GOAWAY:
+        cg_conn_goaway(conn, cg_get32(in) & 0x7fffffff);
+        break;
+    default: /* CG_WINDOW_UPDATE */
+        cg_conn_window_update(conn, cg_get32(in) & 0x7fffffff);
+        break;
+    }
+}
+
+/* --- header blocks --- */
+
+static void cg_conn_block_begin(cgrpc_conn *conn, cgrpc_call *call)
+{
+    memset(&conn->head, 0, sizeof conn->head);
+    conn->call = call;
+    conn->block_id = conn->frame_id;
+    conn->block_bytes = 0;
+    conn->block_ends = (conn->frame_flags & CG_END_STREAM) != 0;
+    conn->trailers = call && call->headers_in;
+    cg_hpack_begin(&conn->decoder,
+                   call && !(conn->is_server && conn->trailers)
+                       ? &call->metadata : NULL,
+                   conn->trailers ? CG_IN_TRAILING : CG_IN_INITIAL);
+}
+
+static void cg_conn_block(cgrpc_conn *conn, const uint8_t *in, uint32_t len)
+{
+    conn->block_bytes += len;
+    if (conn->block_bytes > CG_BLOCK_LIMIT)
+        cg_conn_fail(conn, CG_ENHANCE_YOUR_CALM);
+    else if (!cg_hpack_decode(&conn->decoder, in, len))
+        cg_conn_fail(conn, CG_COMPRESSION_ERROR);
+}
+
+static void cg_conn_block_end(cgrpc_conn *conn)
+{
+    cgrpc_call *call = conn->call;
+    conn->block_id = 0;
+    conn->call = NULL;
+    if (!cg_hpack_end(&conn->decoder)) {
+        cg_conn_fail(conn, CG_COMPRESSION_ERROR);
+        return;
+    }
+    if (conn->decoder.text_lost) {
+        conn->decoder.text_lost = false;
+        cg_conn_flush_table(conn);
+    }
+    if (!cg_conn_charge(conn, 1 + conn->block_bytes / 256) || !call)
+        return;
+    conn->ops->headers(call, &conn->head, conn->block_ends);
+}
+
+/* HEADERS on a stream that is not open: judged by how it closed. */
+static void cg_conn_late_headers(cgrpc_conn *conn)
+{
+    uint8_t how = cg_closed_how(conn, conn->frame_id);
+    if (how == CG_RESET_OWED || how == CG_RESET_SENT || !conn->is_server)
+        return;
+    cg_conn_fail(conn, how == CG_FORGOTTEN ? CG_PROTOCOL_ERROR
+                                           : CG_STREAM_CLOSED);
+}
+
+static void cg_conn_open(cgrpc_conn *conn)
+{
+    uint32_t id = conn->frame_id;
+    cgrpc_call *call = NULL;
+    conn->last_id = id;
+    if (conn->draining < 2) {
+        call = conn->ops->open(conn, id);
+        if (!call)
+            cg_conn_refuse(conn, id, CG_REFUSED_STREAM);
+    }
+    cg_conn_block_begin(conn, call);
+}
+
+static void cg_conn_headers(cgrpc_conn *conn)
+{
+    uint32_t id = conn->frame_id;
+    cgrpc_call *call = cg_stream_find(conn, id);
+    if (!(id & 1) || (!conn->is_server && id > conn->last_id)) {
+        cg_conn_fail(conn, CG_PROTOCOL_ERROR);
+        return;
+    }
+    if (id > conn->last_id) {
+        cg_conn_open(conn);
+        return;
+    }
+    if (call && call->ended_in) {
+        cg_conn_refuse(conn, id, CG_STREAM_CLOSED);
+        call = NULL;
+    } else if (!call) {
+        cg_conn_late_headers(conn);
+    }
+    cg_conn_block_begin(conn, call);
+}
+
+/* --- DATA --- */
+
+/* DATA on a stream that is not open. */
+static void cg_conn_late_data(cgrpc_conn *conn)
+{
+    uint8_t how = cg_closed_how(conn, conn->frame_id);
+    if (how == CG_RESET_OWED || how == CG_RESET_SENT || !conn->is_server)
+        cg_conn_charge(conn, 1);
+    else
+        cg_conn_refuse(conn, conn->frame_id, CG_STREAM_CLOSED);
+}
+
+static void cg_conn_data(cgrpc_conn *conn)
+{
+    cgrpc_call *call = cg_stream_find(conn, conn->frame_id);
+    int32_t len = (int32_t)conn->frame_left;
+    if (cg_conn_idle(conn, conn->frame_id)) {
+        cg_conn_fail(conn, CG_PROTOCOL_ERROR);
+        return;
+    }
+    if (len > conn->rx_window) {
+        cg_conn_fail(conn, CG_FLOW_CONTROL_ERROR);
+        return;
+    }
+    conn->rx_window -= len;
+    conn->call = call;
+    if (len == 0 && !(conn->frame_flags & CG_END_STREAM))
+        cg_conn_charge(conn, 1);
+    if (!call)
+        cg_conn_late_data(conn);
+    else if (call->ended_in)
+        cg_conn_refuse(conn, conn->frame_id, CG_STREAM_CLOSED);
+    else if (len > call->rx_window && call->stage == CG_OPEN)
+        cg_conn_refuse(conn, conn->frame_id, CG_FLOW_CONTROL_ERROR);
+    else
+        call->rx_window -= len;
+}
+
+static void cg_conn_data_end(cgrpc_conn *conn)
+{
+    cgrpc_call *call = conn->call;
+    conn->call = NULL;
+    cg_flow_credit_conn(conn);
+    if (!call)
+        return;
+    if (conn->frame_flags & CG_END_STREAM) {
+        call->ended_in = 1;
+        conn->ops->ended(call);
+    } else if (call->stage == CG_OPEN) {
+        cg_flow_credit_call(conn, call);
+    }
+}
+
+/* --- the frame machine --- */
+
+/* Checks that hold whatever a frame says; 0 or an error code. */
+static uint8_t cg_frame_check(const cgrpc_conn *conn)
+{
+    uint32_t len = conn->frame_left, id = conn->frame_id;
+    uint8_t type = conn->frame_type;
+    if (len > CG_MAX_FRAME)
+        return CG_FRAME_SIZE_ERROR;
+    if (!conn->settings_in &&
+        (type != CG_SETTINGS || (conn->frame_flags & CG_ACK)))
+        return CG_PROTOCOL_ERROR;
+    if (conn->block_id ? (type != CG_CONTINUATION || id != conn->block_id)
+                       : type == CG_CONTINUATION)
+        return CG_PROTOCOL_ERROR;
+    switch (type) {
+    case CG_DATA:
+    case CG_HEADERS:
+    case CG_CONTINUATION:
+        return id ? CG_NO_ERROR : CG_PROTOCOL_ERROR;
+    case CG_PRIORITY:
+        return !id ? CG_PROTOCOL_ERROR
+                   : len != 5 ? CG_FRAME_SIZE_ERROR : CG_NO_ERROR;
+    case CG_RST_STREAM:
+        return !id || cg_conn_idle(conn, id) ? CG_PROTOCOL_ERROR
+                   : len != 4 ? CG_FRAME_SIZE_ERROR : CG_NO_ERROR;
+    case CG_SETTINGS:
+        if (id)
+            return CG_PROTOCOL_ERROR;
+        return len % 6 || ((conn->frame_flags & CG_ACK) && len)
+                   ? CG_FRAME_SIZE_ERROR : CG_NO_ERROR;
+    case CG_PUSH_PROMISE:
+        return CG_PROTOCOL_ERROR;
+    case CG_PING:
+        return id ? CG_PROTOCOL_ERROR
+                  : len != 8 ? CG_FRAME_SIZE_ERROR : CG_NO_ERROR;
+    case CG_GOAWAY:
+        return id ? CG_PROTOCOL_ERROR
+                  : len < 8 ? CG_FRAME_SIZE_ERROR : CG_NO_ERROR;
+    case CG_WINDOW_UPDATE:
+        return id && cg_conn_idle(conn, id) ? CG_PROTOCOL_ERROR
+                   : len != 4 ? CG_FRAME_SIZE_ERROR : CG_NO_ERROR;
+    default:
+        return CG_NO_ERROR;
+    }
+}
+
+/* Pad length and priority fields in front of a body. */
+static uint32_t cg_frame_prefix(const cgrpc_conn *conn)
+{
+    uint32_t len = 0;
+    if (conn->frame_type > CG_HEADERS)
+        return 0;
+    if (conn->frame_flags & CG_PADDED)
+        len += 1;
+    if (conn->frame_type == CG_HEADERS &&
+        (conn->frame_flags & CG_WITH_PRIORITY))
+        len += 5;
+    return len;
+}
+
+static void cg_frame_end(cgrpc_conn *conn)
+{
+    conn->state = CG_READ_HEAD;
+    conn->small_len = 0;
+    if (conn->dead)
+        return;
+    switch (conn->frame_type) {
+    case CG_DATA:
+        cg_conn_data_end(conn);
+        break;
+    case CG_HEADERS:
+    case CG_CONTINUATION:
+        if (conn->frame_flags & CG_END_HEADERS)
+            cg_conn_block_end(conn);
+        break;
+    case CG_SETTINGS:
+        conn->settings_in = 1;
+        if (conn->frame_flags & CG_ACK)
+            cg_conn_settings_ack(conn);
+        else
+            cg_frame_put(conn, CG_SETTINGS, CG_ACK, 0, NULL, 0);
+        break;
+    default:
+        break;
+    }
+}
+
+/* What comes after the frame's header, or after its prefix. */
+static void cg_frame_body(cgrpc_conn *conn)
+{
+    conn->small_len = 0;
+    if (conn->frame_left == 0)
+        cg_frame_end(conn);
+    else if (conn->frame_type <= CG_HEADERS ||
+             conn->frame_type == CG_CONTINUATION)
+        conn->state = conn->frame_left > conn->frame_pad ? CG_READ_BODY
+                                                         : CG_READ_SKIP;
+    else
+        conn->state = conn->frame_type > CG_CONTINUATION ? CG_READ_SKIP
+                                                         : CG_READ_FIXED;
+}
+
+/* A frame's header has come: judge it, and go where its payload leads. */
+static void cg_frame_begin(cgrpc_conn *conn)
+{
+    const uint8_t *in = conn->small;
+    uint8_t error;
+    conn->frame_left = cg_get24(in);
+    conn->frame_type = in[3];
+    conn->frame_flags = in[4];
+    conn->frame_id = cg_get32(in + 5) & 0x7fffffff;
+    conn->frame_pad = 0;
+    error = cg_frame_check(conn);
+    if (!error && cg_frame_prefix(conn) > conn->frame_left)
+        error = CG_FRAME_SIZE_ERROR;
+    if (error) {
+        cg_conn_fail(conn, error);
+        return;
+    }
+    if (conn->frame_type == CG_DATA)
+        cg_conn_data(conn);
+    else if (conn->frame_type == CG_HEADERS)
+        cg_conn_headers(conn);
+    else
+        cg_conn_charge(conn, 1);
+    conn->small_len = 0;
+    if (cg_frame_prefix(conn))
+        conn->state = CG_READ_PREFIX;
+    else
+        cg_frame_body(conn);
+}
+
+static void cg_frame_prefix_end(cgrpc_conn *conn)
+{
+    const uint8_t *in = conn->small;
+    if (conn->frame_flags & CG_PADDED)
+        conn->frame_pad = *in++;
+    if (conn->frame_pad > conn->frame_left) {
+        cg_conn_fail(conn, CG_PROTOCOL_ERROR);
+        return;
+    }
+    if (in + 5 <= conn->small + conn->small_len)
+        cg_conn_priority(conn, in);
+    cg_frame_body(conn);
+}
+
+/* Gathers `need` bytes in conn->small; true when all are there. */
+static bool cg_conn_gather(cgrpc_conn *conn, const uint8_t *in, uint32_t len,
+                           uint32_t need, uint32_t *used)
+{
+    *used = cg_min32(len, need - conn->small_len);
+    memcpy(conn->small + conn->small_len, in, *used);
+    conn->small_len = (uint8_t)(conn->small_len + *used);
+    return conn->small_len == need;
+}
+
+static uint32_t cg_conn_at_head(cgrpc_conn *conn, const uint8_t *in,
+                                uint32_t len)
+{
+    uint32_t used;
+    if (cg_tx_free(conn) < CG_WORST_REPLY || !cg_closed_flush(conn))
+        return 0;
+    if (cg_conn_gather(conn, in, len, CG_FRAME_HEAD, &used))
+        cg_frame_begin(conn);
+    return used;
+}
+
+static uint32_t cg_conn_at_prefix(cgrpc_conn *conn, const uint8_t *in,
+                                  uint32_t len)
+{
+    uint32_t used;
+    bool all = cg_conn_gather(conn, in, len, cg_frame_prefix(conn), &used);
+    conn->frame_left -= used;
+    if (all)
+        cg_frame_prefix_end(conn);
+    return used;
+}
+
+static uint32_t cg_conn_at_fixed(cgrpc_conn *conn, const uint8_t *in,
+                                 uint32_t len)
+{
+    uint32_t used, need = conn->frame_type == CG_SETTINGS ? 6 : 8;
+    if (!cg_conn_gather(conn, in, len,
+                        cg_min32(need, conn->frame_left + conn->small_len),
+                        &used)) {
+        conn->frame_left -= used;
+        return used;
+    }
+    conn->frame_left -= used;
+    cg_conn_fixed(conn);
+    conn->small_len = 0;
+    if (conn->frame_left == 0)
+        cg_frame_end(conn);
+    else if (conn->frame_type == CG_GOAWAY)
+        conn->state = CG_READ_SKIP;
+    return used;
+}
+
+static uint32_t cg_conn_at_body(cgrpc_conn *conn, const uint8_t *in,
+                                uint32_t len)
+{
+    uint32_t used = cg_min32(len, conn->frame_left - conn->frame_pad);
+    conn->frame_left -= used;
+    if (conn->frame_type != CG_DATA)
+        cg_conn_block(conn, in, used);
+    else if (conn->call)
+        conn->ops->data(conn->call, in, used);
+    if (conn->frame_left == 0)
+        cg_frame_end(conn);
+    else if (conn->frame_left == conn->frame_pad)
+        conn->state = CG_READ_SKIP;
+    return used;
+}
+
+static uint32_t cg_conn_at_skip(cgrpc_conn *conn, uint32_t len)
+{
+    uint32_t used = cg_min32(len, conn->frame_left);
+    conn->frame_left -= used;
+    if (conn->frame_left == 0)
+        cg_frame_end(conn);
+    return used;
+}
+
+static uint32_t cg_conn_at_preface(cgrpc_conn *conn, const uint8_t *in,
+                                   uint32_t len)
+{
+    uint32_t used, at = conn->small_len;
+    used = cg_min32(len, (uint32_t)sizeof cg_preface - 1 - at);
+    if (memcmp(cg_preface + at, in, used) != 0) {
+        CGRPC_LOG(1, "cgrpc: %s does not speak HTTP/2 (call with prior "
+                  "knowledge, without TLS)\n", conn->peer);
+        cg_conn_fail(conn, CG_PROTOCOL_ERROR);
+        return len;
+    }
+    conn->small_len = (uint8_t)(at + used);
+    if (conn->small_len == sizeof cg_preface - 1) {
+        conn->small_len = 0;
+        conn->state = CG_READ_HEAD;
+    }
+    return used;
+}
+
+/* Takes what it can of bytes that have come; the rest must be shown again
+ * once the transmit buffer has drained. */
+static uint32_t cg_conn_input(cgrpc_conn *conn, const uint8_t *in,
+                              uint32_t len)
+{
+    uint32_t at = 0, used = 1;
+    while (at < len && used && !conn->dead) {
+        const uint8_t *p = in + at;
+        switch (conn->state) {
+        case CG_READ_PREFACE:
+            used = cg_conn_at_preface(conn, p, len - at);
+            break;
+        case CG_READ_HEAD:
+            used = cg_conn_at_head(conn, p, len - at);
+            break;
+        case CG_READ_PREFIX:
+            used = cg_conn_at_prefix(conn, p, len - at);
+            break;
+        case CG_READ_FIXED:
+            used = cg_conn_at_fixed(conn, p, len - at);
+            break;
+        case CG_READ_BODY:
+            used = cg_conn_at_body(conn, p, len - at);
+            break;
+        default:
+            used = cg_conn_at_skip(conn, len - at);
+            break;
+        }
+        at += used;
+    }
+    return conn->dead ? len : at;
+}
+
+/* --- the byte stream --- */
+
+static void cg_conn_close(cgrpc_conn *conn)
+{
+    if (!conn->dead) {
+        conn->dead = 1;
+        conn->ops->lost(conn);
+    }
+    conn->io.ops->close(conn->io.context);
+    conn->ops = NULL;
+}
+
+/* Reads until nothing comes or nothing fits; false: the stream has ended. */
+static bool cg_conn_read(cgrpc_conn *conn)
+{
+    int rounds;
+    conn->unread = 1;
+    for (rounds = 0; rounds < 4; rounds++) {
+        const uint8_t *in;
+        uint32_t used;
+        int got = conn->io.ops->peek(conn->io.context, &in);
+        if (got < 0)
+            return false;
+        conn->unread = got != 0;
+        if (got == 0)
+            break;
+        used = cg_conn_input(conn, in, (uint32_t)got);
+        conn->io.ops->take(conn->io.context, used);
+        if (used < (uint32_t)got)
+            break;
+    }
+    return true;
+}
+
+/* Writes what waits; false: the stream has failed. */
+static bool cg_conn_write(cgrpc_conn *conn, uint32_t now)
+{
+    uint32_t len = conn->tx_end - conn->tx_start;
+    int sent;
+    if (len == 0)
+        return true;
+    sent = conn->io.ops->send(conn->io.context, conn->tx + conn->tx_start,
+                              len);
+    if (sent < 0)
+        return false;
+    if (sent > 0 || !conn->stalled)
+        conn->moved = now;
+    conn->tx_start += (uint32_t)sent;
+    if (conn->tx_start == conn->tx_end)
+        conn->tx_start = conn->tx_end = 0;
+    conn->stalled = conn->tx_end != 0;
+    return !conn->stalled || now - conn->moved < CGRPC_STALL_MS;
+}
+
+/* The connection has said all it had to say and waits for nothing. */
+static bool cg_conn_spent(const cgrpc_conn *conn, uint32_t now)
+{
+    if (conn->dead)
+        return now - conn->began >= CG_DYING_MS;
+    if (!conn->settings_in && now - conn->began >= CG_GREET_MS)
+        return true;
+    return conn->draining == 2 && !conn->calls && conn->tx_end == 0;
+}
+
+/* Milliseconds until a timer of the connection is due. */
+static uint32_t cg_conn_timer(const cgrpc_conn *conn, uint32_t now)
+{
+    uint32_t left = UINT32_MAX;
+    if (conn->unread && cg_tx_free(conn) >= CG_WORST_REPLY)
+        return 0;
+    if (!conn->settings_in)
+        left = cg_time_left(conn->began + CG_GREET_MS, now);
+    if (conn->stalled)
+        left = cg_min32(left, cg_time_left(conn->moved + CGRPC_STALL_MS, now));
+    if (conn->dead)
+        left = cg_min32(left, cg_time_left(conn->began + CG_DYING_MS, now));
+    if (conn->draining == 1)
+        left = cg_min32(left, cg_time_left(conn->began + CG_LINGER_MS, now));
+    return left;
+}
+
+static void cg_conn_begin(cgrpc_conn *conn, const cgrpc_io *io,
+                          uint8_t *memory, uint32_t bytes)
+{
+    void *owner = conn->owner;
+    const cgrpc_conn_ops *ops = conn->ops;
+    bool is_server = conn->is_server;
+    memset(conn, 0, sizeof *conn);
+    conn->owner = owner;
+    conn->ops = ops;
+    conn->is_server = is_server;
+    conn->io = *io;
+    conn->peer = "";
+    conn->tx = memory + CGRPC_METADATA_BYTES;
+    conn->tx_cap = bytes - CGRPC_METADATA_BYTES;
+    conn->peer_window = conn->tx_window = conn->rx_window = CG_FIRST_WINDOW;
+    conn->peer_frame = CG_MAX_FRAME;
+    conn->peer_streams = UINT32_MAX;
+    conn->goaway_id = 0x7fffffff;
+    conn->bucket = CGRPC_ABUSE_BURST;
+    conn->bucket_time = conn->began = conn->moved = ops->now(conn);
+    cg_hpack_init(&conn->decoder, ops->words(conn), memory,
+                  CGRPC_METADATA_BYTES);
+    conn->decoder.field = cg_head_field;
+    conn->decoder.context = conn;
+    cg_hpack_encoder_init(&conn->encoder);
+}
+
+/* Our first words: SETTINGS, and the connection window that `window` bytes
+ * on each of `streams` streams ask for. */
+static void cg_conn_greet(cgrpc_conn *conn, uint32_t streams, uint32_t window)
+{
+    uint8_t payload[24], *at = payload;
+    uint64_t top = (uint64_t)streams * window;
+    conn->our_window = (int32_t)window;
+    if (conn->is_server)
+        at = cg_setting(at, 3, streams);
+    else
+        at = cg_setting(at, 2, 0);
+    at = cg_setting(at, 4, window);
+    if (CGRPC_HPACK_TABLE_BYTES != 4096)
+        at = cg_setting(at, 1, CGRPC_HPACK_TABLE_BYTES);
+    cg_frame_put(conn, CG_SETTINGS, 0, 0, payload, (uint32_t)(at - payload));
+    conn->rx_top = top < CG_FIRST_WINDOW ? CG_FIRST_WINDOW
+                 : top > 0x3fffffff ? 0x3fffffff : (int32_t)top;
+    if (conn->rx_top > CG_FIRST_WINDOW &&
+        cg_frame_put32(conn, CG_WINDOW_UPDATE, 0,
+                       (uint32_t)(conn->rx_top - CG_FIRST_WINDOW)))
+        conn->rx_window = conn->rx_top;
+}
+/* ======================================================================
+ * >>grpc    gRPC over HTTP/2: statuses, header blocks, messages out
+ *
+ * A message is 5 bytes of prefix (a flag, a length) and its bytes, cut into
+ * DATA frames wherever it suits. The sink below receives an encoding byte by
+ * byte and lays it into the transmit buffer as such frames. It keeps no
+ * state between two encodings but three numbers in the call.
+ * ====================================================================== */
+
+#if CGRPC_ERROR_TEXTS
+#define CG_TEXT(text) text
+#else
+#define CG_TEXT(text) NULL
+#endif
+
+static cgrpc_status cg_status_of_http(uint32_t http)
+{
+    switch (http) {
+    case 400:
+        return CGRPC_INTERNAL;
+    case 401:
+        return CGRPC_UNAUTHENTICATED;
+    case 403:
+        return CGRPC_PERMISSION_DENIED;
+    case 404:
+        return CGRPC_UNIMPLEMENTED;
+    case 429:
+    case 502:
+    case 503:
+    case 504:
+        return CGRPC_UNAVAILABLE;
+    default:
+        return CGRPC_UNKNOWN;
+    }
+}
+
+static cgrpc_status cg_status_of_reset(uint32_t code)
+{
+    switch (code) {
+    case CG_REFUSED_STREAM:
+        return CGRPC_UNAVAILABLE;
+    case CG_CANCEL:
+        return CGRPC_CANCELLED;
+    case CG_ENHANCE_YOUR_CALM:
+        return CGRPC_RESOURCE_EXHAUSTED;
+    case CG_INADEQUATE_SECURITY:
+        return CGRPC_PERMISSION_DENIED;
+    default:
+        return CGRPC_INTERNAL;
+    }
+}
+
+/* --- header blocks --- */
+
+static const char cg_type_grpc[] = "application/grpc";
+
+/* A header block in the making: a frame's room in the transmit buffer, and
+ * the encoder as it was, should the block not fit. */
+typedef struct cg_block {
+    cg_writer out;
+    cgrpc_hpack_encoder before;
+    uint8_t *frame;
+} cg_block;
+
+static bool cg_block_begin(cg_block *block, cgrpc_call *call)
+{
+    cgrpc_conn *conn = call->conn;
+    uint32_t room = cg_tx_room(conn);
+    if (room <= CG_FRAME_HEAD)
+        return false;
+    block->frame = cg_tx_tail(conn);
+    block->before = conn->encoder;
+    block->out.out = block->frame + CG_FRAME_HEAD;
+    block->out.len = 0;
+    block->out.cap = cg_min32(room - CG_FRAME_HEAD, CG_MAX_FRAME);
+    block->out.full = false;
+    cg_hpack_block_begin(&conn->encoder, &block->out);
+    return true;
+}
+
+/* true: the block is on its way. false: it did not fit, nothing happened. */
+static bool cg_block_end(cg_block *block, cgrpc_call *call, uint8_t flags)
+{
+    cgrpc_conn *conn = call->conn;
+    uint32_t len = (uint32_t)block->out.len;
+    if (block->out.full) {
+        conn->encoder = block->before;
+        return false;
+    }
+    cg_frame_head(block->frame, len, CG_HEADERS,
+                  (uint8_t)(flags | CG_END_HEADERS), call->id);
+    conn->tx_end += CG_FRAME_HEAD + len;
+    call->headers_out = 1;
+    if (flags & CG_END_STREAM)
+        call->ended_out = 1;
+    return true;
+}
+
+/* --- messages out --- */
+
+typedef struct cg_sink {
+    uint8_t *out, *end;  /* in the transmit buffer */
+    uint8_t *frame;      /* head of the frame in the making, or NULL */
+    uint8_t *prefix;     /* to be patched when the length is known */
+    uint8_t *spill;      /* where bytes go that find no room, or NULL */
+    uint32_t spill_room, spilled;
+    uint32_t frame_room; /* what the frame in the making may still take */
+    uint32_t window, max_frame;
+    uint32_t skip;       /* sent by earlier passes */
+    uint32_t total, sent;
+    uint32_t check, expect; /* of the bytes skipped: as they are, as sent */
+    uint32_t id;
+    bool changed;
+} cg_sink;
+
+static uint32_t cg_check(uint32_t check, const uint8_t *in, uint32_t len)
+{
+    while (len--)
+        check = (check ^ *in++) * 16777619u;
+    return check;
+}
+
+static void cg_sink_close(cg_sink *sink, uint8_t flags)
+{
+    uint32_t len;
+    if (!sink->frame)
+        return;
+    len = (uint32_t)(sink->out - sink->frame) - CG_FRAME_HEAD;
+    cg_frame_head(sink->frame, len, CG_DATA, flags, sink->id);
+    sink->frame_room = 0;
+}
+
+/* Begins a DATA frame of at least `least` bytes; false: no room for one. */
+static bool cg_sink_open(cg_sink *sink, uint32_t least)
+{
+    uint32_t room = (uint32_t)(sink->end - sink->out);
+    cg_sink_close(sink, 0);
+    sink->frame = NULL;
+    if (room < CG_FRAME_HEAD + least || sink->window - sink->sent < least)
+        return false;
+    sink->frame = sink->out;
+    sink->out += CG_FRAME_HEAD;
+    sink->frame_room = cg_min32(cg_min32(room - CG_FRAME_HEAD,
+                                     sink->window - sink->sent),
+                              sink->max_frame);
+    return true;
+}
+
+static void cg_sink_spill(cg_sink *sink, const uint8_t *in, uint32_t len)
+{
+    uint32_t fits = cg_min32(len, sink->spill_room - sink->spilled);
+    if (fits)
+        memcpy(sink->spill + sink->spilled, in, fits);
+    sink->spilled += fits;
+}
+
+static void cg_sink_write(cg_sink *sink, const uint8_t *in, uint32_t len)
+{
+    sink->total += len;
+    if (sink->skip) {
+        uint32_t past = cg_min32(sink->skip, len);
+        sink->check = cg_check(sink->check, in, past);
+        sink->skip -= past;
+        sink->changed = !sink->skip && sink->check != sink->expect;
+        in += past;
+        len -= past;
+    }
+    while (len && !sink->spilled) {
+        uint32_t part;
+        if (!sink->frame_room && !cg_sink_open(sink, 1))
+            break;
+        part = cg_min32(len, sink->frame_room);
+        memcpy(sink->out, in, part);
+        sink->out += part;
+        sink->frame_room -= part;
+        sink->sent += part;
+        in += part;
+        len -= part;
+    }
+    if (len)
+        cg_sink_spill(sink, in, len);
+}
+
+#if CGRPC_NANOPB
+static bool cg_sink_pb(pb_ostream_t *stream, const pb_byte_t *in, size_t len)
+{
+    cg_sink_write((cg_sink *)stream->state, in, (uint32_t)len);
+    return true;
+}
+
+static bool cg_encode(cg_sink *sink, const pb_msgdesc_t *type,
+                      const void *message)
+{
+    pb_ostream_t stream = PB_OSTREAM_SIZING;
+    if (type) {
+        stream.callback = cg_sink_pb;
+        stream.state = sink;
+        stream.max_size = SIZE_MAX;
+        return pb_encode(&stream, type, message);
+    }
+    cg_sink_write(sink, ((const cgrpc_bytes *)message)->data,
+                  (uint32_t)((const cgrpc_bytes *)message)->len);
+    return true;
+}
+
+static bool cg_decode(const uint8_t *in, uint32_t len,
+                      const pb_msgdesc_t *type, void *message)
+{
+    pb_istream_t stream;
+    if (type) {
+        stream = pb_istream_from_buffer(in, len);
+        return pb_decode(&stream, type, message);
+    }
+    ((cgrpc_bytes *)message)->data = in;
+    ((cgrpc_bytes *)message)->len = len;
+    return true;
+}
+
+static void cg_release(const pb_msgdesc_t *type, void *message)
+{
+    if (type)
+        pb_release(type, message);
+}
+#else
+static bool cg_encode(cg_sink *sink, const struct pb_msgdesc_s *type,
+                      const void *message)
+{
+    (void)type;
+    cg_sink_write(sink, ((const cgrpc_bytes *)message)->data,
+                  (uint32_t)((const cgrpc_bytes *)message)->len);
+    return true;
+}
+
+static bool cg_decode(const uint8_t *in, uint32_t len,
+                      const struct pb_msgdesc_s *type, void *message)
+{
+    (void)type;
+    ((cgrpc_bytes *)message)->data = in;
+    ((cgrpc_bytes *)message)->len = len;
+    return true;
+}
+
+static void cg_release(const struct pb_msgdesc_s *type, void *message)
+{
+    (void)type;
+    (void)message;
+}
+#endif
+
+static void cg_prefix(uint8_t *out, uint32_t len)
+{
+    out[0] = 0;
+    cg_set32(out + 1, len);
+}
+
+static void cg_sink_init(cg_sink *sink, cgrpc_call *call)
+{
+    cgrpc_conn *conn = call->conn;
+    int32_t window = call->tx_window < conn->tx_window ? call->tx_window
+                                                       : conn->tx_window;
+    memset(sink, 0, sizeof *sink);
+    sink->out = cg_tx_tail(conn);
+    sink->end = sink->out + cg_tx_room(conn);
+    sink->window = window > 0 ? (uint32_t)window : 0;
+    sink->max_frame = conn->peer_frame;
+    sink->id = call->id;
+    sink->check = 2166136261u;
+}
+
+/* What the sink laid down becomes part of the transmit buffer. */
+static void cg_sink_commit(cg_sink *sink, cgrpc_call *call, bool end)
+{
+    cgrpc_conn *conn = call->conn;
+    cg_sink_close(sink, end ? CG_END_STREAM : 0);
+    conn->tx_end = (uint32_t)(sink->out - conn->tx);
+    call->tx_window -= (int32_t)sink->sent;
+    conn->tx_window -= (int32_t)sink->sent;
+    if (end)
+        call->ended_out = 1;
+}
+
+/* One pass over a message: prefix and encoding into the sink. A prefix whose
+ * length is not known yet lies in one piece, to be patched. */
+static bool cg_message_pass(cg_sink *sink, cgrpc_call *call,
+                            const void *message)
+{
+    const cgrpc_method *method = call->method;
+    uint8_t prefix[5], *patch = NULL;
+    cg_prefix(prefix, call->tx_total ? call->tx_total - 5 : 0);
+    if (!call->tx_total) {
+        if (!cg_sink_open(sink, 5))
+            sink->end = sink->out;
+        patch = sink->frame ? sink->out : sink->spill;
+    }
+    cg_sink_write(sink, prefix, 5);
+    if (!cg_encode(sink, call->is_server ? method->out : method->in, message))
+        return false;
+    if (patch)
+        cg_prefix(patch, sink->total - 5);
+    return true;
+}
+
+/* Sizes a message, and notes the checksum of its first `sent` bytes. */
+static bool cg_message_measure(cgrpc_call *call, const void *message,
+                               uint32_t sent)
+{
+    cg_sink sink;
+    cg_sink_init(&sink, call);
+    sink.end = sink.out;
+    sink.skip = sent;
+    if (!cg_message_pass(&sink, call, message))
+        return false;
+    call->tx_total = sink.total;
+    call->tx_sent = sent;
+    call->tx_check = sink.check;
+    return true;
+}
+
+typedef enum cg_outcome { CG_SENT_ALL, CG_SENT_WAIT, CG_SENT_BAD } cg_outcome;
+
+/* A message that did not fit. What only waits for the buffer to drain is
+ * withdrawn and waits whole. What waits for the peer's window goes out in
+ * parts, for a peer may return credit in batches larger than is missing. */
+static cg_outcome cg_message_part(cg_sink *sink, cgrpc_call *call,
+                              const void *message)
+{
+    uint32_t left = sink->total - call->tx_sent;
+    uint32_t heads = CG_FRAME_HEAD * (1 + left / sink->max_frame);
+    uint32_t cap = call->conn->tx_cap - CGRPC_TX_RESERVE;
+    bool fits = left + heads <= cap;
+    call->tx_need = fits ? left + heads : cap;
+    if (!CGRPC_REPLAY)
+        return fits && (int32_t)left <= call->conn->peer_window
+                   ? CG_SENT_WAIT : CG_SENT_BAD;
+    if (sink->sent == 0 || (fits && sink->window > sink->sent))
+        return CG_SENT_WAIT;
+    cg_sink_commit(sink, call, false);
+    call->tx_total = sink->total; /* the prefix counts in the checksum */
+    call->tx_need = CG_FRAME_HEAD + 1;
+    return cg_message_measure(call, message, call->tx_sent + sink->sent)
+               ? CG_SENT_WAIT : CG_SENT_BAD;
+}
+
+/* Sends a message, or what can go of it now. CG_SENT_WAIT: offer the same
+ * again when cg_call_has_room(). CG_SENT_BAD: it cannot be encoded, is too
+ * large, or changed between two offers. `end`: END_STREAM goes with it. */
+static cg_outcome cg_message_put(cgrpc_call *call, const void *message, bool end)
+{
+    cg_sink sink;
+    cg_sink_init(&sink, call);
+    if (sink.window == 0)
+        return CG_SENT_WAIT;
+    if (CGRPC_REPLAY && sink.window < 5 && !call->tx_total &&
+        !cg_message_measure(call, message, 0))
+        return CG_SENT_BAD;
+    sink.skip = call->tx_sent;
+    sink.expect = call->tx_check;
+    if (!cg_message_pass(&sink, call, message) || sink.changed)
+        return CG_SENT_BAD;
+    if (call->tx_total && call->tx_total != sink.total)
+        return CG_SENT_BAD;
+    if (sink.sent + call->tx_sent < sink.total)
+        return cg_message_part(&sink, call, message);
+    cg_sink_commit(&sink, call, end);
+    call->tx_total = call->tx_sent = call->tx_need = 0;
+    return CG_SENT_ALL;
+}
+
+/* Sends a message of which a copy may be kept: what finds no room now goes
+ * to `spill` and waits there as call->rest. */
+static cg_outcome cg_message_put_once(cgrpc_call *call, const void *message,
+                                  uint8_t *spill, uint32_t room)
+{
+    cg_sink sink;
+    cg_sink_init(&sink, call);
+    sink.spill = spill;
+    sink.spill_room = room;
+    if (!call->headers_out)
+        sink.end = sink.out;
+    if (!cg_message_pass(&sink, call, message) ||
+        sink.sent + sink.spilled < sink.total)
+        return CG_SENT_BAD;
+    cg_sink_commit(&sink, call, false);
+    call->rest = spill;
+    call->rest_len = sink.spilled;
+    return CG_SENT_ALL;
+}
+
+/* Sends what can go of call->rest; END_STREAM with its last byte if `end`. */
+static void cg_rest_put(cgrpc_call *call, bool end)
+{
+    cg_sink sink;
+    cg_sink_init(&sink, call);
+    cg_sink_write(&sink, call->rest, call->rest_len);
+    call->rest += sink.sent;
+    call->rest_len -= sink.sent;
+    cg_sink_commit(&sink, call, end && call->rest_len == 0);
+}
+
+/* ======================================================================
+ * >>call    one RPC, both roles: receiving, sending, ending
+ *
+ * The receive buffer is a queue of bytes as they came, prefixes included;
+ * the message at its front is judged as soon as its prefix is there.
+ * ====================================================================== */
+
+static const cgrpc_vocabulary *cg_call_words(const cgrpc_call *call)
+{
+#if !CGRPC_CLIENT
+    return &((const cgrpc_server *)call->owner)->words;
+#elif !CGRPC_SERVER
+    return &((const cgrpc_channel *)call->owner)->words;
+#else
+    return call->is_server ? &((const cgrpc_server *)call->owner)->words
+                           : &((const cgrpc_channel *)call->owner)->words;
+#endif
+}
+
+static uint32_t cg_call_now(const cgrpc_call *call)
+{
+#if !CGRPC_CLIENT
+    const cgrpc_port *port = ((const cgrpc_server *)call->owner)->desc.port;
+#elif !CGRPC_SERVER
+    const cgrpc_port *port = ((const cgrpc_channel *)call->owner)->desc.port;
+#else
+    const cgrpc_port *port =
+        call->is_server ? ((const cgrpc_server *)call->owner)->desc.port
+                        : ((const cgrpc_channel *)call->owner)->desc.port;
+#endif
+    return port->now(port->context);
+}
+
+/* The peer sends a stream of messages on this call, not just one. */
+static bool cg_call_streams_in(const cgrpc_call *call)
+{
+    return (call->method->kind &
+            (call->is_server ? CGRPC_CLIENT_STREAM : CGRPC_SERVER_STREAM)) != 0;
+}
+
+/* Prepares a call object for a new RPC; memory and owner stay. */
+static void cg_call_clear(cgrpc_call *call, void *owner, bool is_server)
+{
+    uint8_t *memory = call->memory;
+    size_t bytes = call->memory_bytes;
+    memset(call, 0, sizeof *call);
+    call->memory = memory;
+    call->memory_bytes = bytes;
+    call->owner = owner;
+    call->is_server = is_server;
+    call->metadata.base = memory;
+    call->metadata.cap = CGRPC_METADATA_BYTES;
+}
+
+static void cg_call_run_hook(cgrpc_call *call)
+{
+    if (call->hooked)
+        return;
+    call->hooked = 1;
+    if (call->hook)
+        call->hook(call, (cgrpc_status)call->status);
+}
+
+/* --- receiving --- */
+
+/* The length of the message at the front; UINT32_MAX: not all there. */
+static uint32_t cg_rx_message(const cgrpc_call *call)
+{
+    uint32_t len;
+    if (call->rx_len < 5)
+        return UINT32_MAX;
+    len = cg_get32(cg_rx(call) + 1);
+    return len <= call->rx_len - 5 ? len : UINT32_MAX;
+}
+
+static void cg_rx_consume(cgrpc_call *call)
+{
+    uint32_t whole = cg_rx_message(call) + 5;
+    call->rx_len -= whole;
+    if (call->rx_len)
+        memmove(cg_rx(call), cg_rx(call) + whole, call->rx_len);
+    if (call->conn)
+        cg_conn_reward(call->conn);
+}
+
+/* What is wrong with the message at the front; CGRPC_OK: nothing so far. */
+static cgrpc_status cg_rx_judge(const cgrpc_call *call, const char **why)
+{
+    const uint8_t *rx = cg_rx(call);
+    uint32_t len;
+    if (call->rx_len && rx[0]) {
+        *why = CG_TEXT("compressed message without a known grpc-encoding");
+        return CGRPC_INTERNAL;
+    }
+    if (call->rx_len < 5 && (!call->rx_len || !call->ended_in))
+        return CGRPC_OK;
+    len = call->rx_len < 5 ? 0 : cg_get32(rx + 1);
+    if (len > cg_rx_cap(call) - 5) {
+        *why = CG_TEXT("message over the receiver's limit");
+        CGRPC_LOG(1, "cgrpc: %s: a message of %lu bytes is over RX_BYTES "
+                  "(%lu)\n", call->method->path, (unsigned long)len,
+                  (unsigned long)cg_rx_cap(call) - 5);
+        return CGRPC_RESOURCE_EXHAUSTED;
+    }
+    if (call->ended_in && call->rx_len < len + 5) {
+        *why = CG_TEXT("the last message is cut short");
+        return CGRPC_INTERNAL;
+    }
+    if (call->rx_len > len + 5 && !cg_call_streams_in(call)) {
+        *why = CG_TEXT("more than one message where one was expected");
+        return CGRPC_UNIMPLEMENTED;
+    }
+    return CGRPC_OK;
+}
+
+/* content-length against DATA (RFC 9113, 8.1.1); false: they disagree. */
+static bool cg_rx_count(cgrpc_call *call, uint32_t len)
+{
+    if (!call->has_length)
+        return true;
+    if (len > call->content_left)
+        return false;
+    call->content_left -= len;
+    return true;
+}
+
+/* --- sending --- */
+
+/* A message that waited may go now. */
+static bool cg_call_has_room(const cgrpc_call *call)
+{
+    const cgrpc_conn *conn = call->conn;
+    int32_t least = CGRPC_REPLAY ? 1 : (int32_t)call->tx_need;
+    return conn && call->stage == CG_OPEN && call->tx_window >= least &&
+           conn->tx_window >= least && cg_tx_room(conn) >= call->tx_need &&
+           cg_tx_room(conn) > CG_FRAME_HEAD + 5;
+}
+
+/* A header block that fits no buffer, not even an empty one, can only go
+ * without the user's part. */
+static bool cg_call_never_fits(const cgrpc_call *call)
+{
+    if (call->conn->tx_start != call->conn->tx_end)
+        return false;
+    CGRPC_LOG(0, "cgrpc: %s: metadata is too large for TX_BYTES (%lu) and "
+              "is left out\n", call->method ? call->method->path : "?",
+              (unsigned long)call->conn->tx_cap - CGRPC_TX_RESERVE);
+    return true;
+}
+
+/* --- the public verbs --- */
+
+void cgrpc_call_init(cgrpc_call *call, uint8_t *memory, size_t bytes)
+{
+    memset(call, 0, sizeof *call);
+    call->memory = memory;
+    call->memory_bytes = bytes;
+}
+
+void cgrpc_call_wake(cgrpc_call *call) { call->woken = 1; }
+
+void cgrpc_call_on_end(cgrpc_call *call, cgrpc_end_hook hook)
+{
+    call->hook = hook;
+}
+
+void cgrpc_call_set_user(cgrpc_call *call, void *user) { call->user = user; }
+void *cgrpc_call_user(const cgrpc_call *call) { return call->user; }
+
+bool cgrpc_call_ended(const cgrpc_call *call)
+{
+    return call->stage == CG_FREE ||
+           (call->stage == CG_OVER &&
+            (call->is_server || cg_rx_message(call) == UINT32_MAX));
+}
+
+cgrpc_status cgrpc_call_status(const cgrpc_call *call)
+{
+    return (cgrpc_status)call->status;
+}
+
+uint32_t cgrpc_call_time_left(const cgrpc_call *call)
+{
+    return call->has_deadline ? cg_time_left(call->deadline, cg_call_now(call))
+                              : UINT32_MAX;
+}
+
+const cgrpc_method *cgrpc_call_method(const cgrpc_call *call)
+{
+    return call->method;
+}
+
+const char *cgrpc_call_peer(const cgrpc_call *call)
+{
+    return call->conn ? call->conn->peer : "";
+}
+
+bool cgrpc_recv_ended(const cgrpc_call *call)
+{
+    return call->ended_in && cg_rx_message(call) == UINT32_MAX;
+}
+
+const char *cgrpc_metadata_find(const cgrpc_call *call, int which,
+                                const char *key, size_t nth, size_t *len)
+{
+    return cg_metadata_find(&call->metadata, cg_call_words(call),
+                            which == CGRPC_TRAILING ? CG_IN_TRAILING
+                                                    : CG_IN_INITIAL,
+                            key, nth, len);
+}
+
+bool cgrpc_metadata_next(const cgrpc_call *call, int which, size_t *at,
+                         cgrpc_metadata *out)
+{
+    return cg_metadata_next(&call->metadata, cg_call_words(call),
+                            which == CGRPC_TRAILING ? CG_IN_TRAILING
+                                                    : CG_IN_INITIAL,
+                            at, out);
+}
+
+cgrpc_result cgrpc_metadata_add(cgrpc_call *call, int which, const char *key,
+                                const void *value, size_t len)
+{
+    cgrpc_metadata item;
+    if (call->stage != CG_OPEN || !call->is_server ||
+        (which == CGRPC_INITIAL && call->headers_out))
+        return CGRPC_E_STATE;
+    item.key = key;
+    item.value = value;
+    item.len = len;
+    return cg_metadata_add(&call->metadata, cg_call_words(call),
+                           which == CGRPC_TRAILING ? CG_OUT_TRAILING
+                                                   : CG_OUT_INITIAL, &item);
+}
+
+/* ======================================================================
+ * >>client    channels: one connection, calls that wait for it
+ *
+ *   stage          where the call is
+ *   CG_QUEUED      on channel->calls, waits for a stream
+ *   CG_OPEN        on its connection's list
+ *   CG_OVER        its status is known; on channel->calls until the hook
+ *                  has run, which waits until all messages were taken
+ *
+ * A connection is wanted while a call is queued. The first HEADERS wait for
+ * the peer's SETTINGS, so that its limits are known.
+ * ====================================================================== */
+
+#if CGRPC_CLIENT
+
+enum { CG_BACKOFF_FIRST = 1000, CG_BACKOFF_MOST = 120000 };
+
+static cgrpc_channel *cg_channel_of(const cgrpc_call *call)
+{
+    return (cgrpc_channel *)call->owner;
+}
+
+static void cg_channel_append(cgrpc_channel *channel, cgrpc_call *call)
+{
+    cgrpc_call **end = &channel->calls;
+    while (*end)
+        end = &(*end)->next;
+    call->next = NULL;
+    *end = call;
+}
+
+/* The status of a call is known. `reset`: how to tell a peer that still
+ * believes in the stream; CG_NO_ERROR: it needs no telling. */
+static void cg_client_over(cgrpc_call *call, cgrpc_status status,
+                           const char *text, uint8_t reset)
+{
+    cgrpc_channel *channel = cg_channel_of(call);
+    if (call->stage != CG_OPEN && call->stage != CG_QUEUED)
+        return;
+    if (call->stage == CG_QUEUED)
+        cg_list_remove(&channel->calls, call);
+    else if (reset != CG_NO_ERROR)
+        cg_stream_reset(call, reset);
+    else
+        cg_stream_detach(call, CG_BOTH_ENDED, CG_NO_ERROR);
+    call->stage = CG_OVER;
+    call->status = (uint8_t)status;
+    if (text)
+        cg_metadata_explain(&call->metadata, CG_IN_TRAILING, text);
+    cg_channel_append(channel, call);
+}
+
+/* A call that the peer has not processed goes back to the queue, once. */
+static bool cg_client_again(cgrpc_call *call)
+{
+    cgrpc_channel *channel = cg_channel_of(call);
+    if (call->retried || call->headers_in ||
+        (call->method->kind & CGRPC_CLIENT_STREAM) || channel->closing)
+        return false;
+    call->retried = 1;
+    call->headers_out = call->ended_out = 0;
+    call->tx_total = call->tx_sent = call->tx_need = 0;
+    call->stage = CG_QUEUED;
+    return true;
+}
+
+/* --- what goes out --- */
+
+static const char cg_te[] = "trailers";
+
+static bool cg_client_put_headers(cgrpc_call *call)
+{
+    cgrpc_channel *channel = cg_channel_of(call);
+    const cgrpc_channel_desc *desc = &channel->desc;
+    cgrpc_hpack_encoder *encoder = &call->conn->encoder;
+    cg_block block;
+    uint32_t left = cgrpc_call_time_left(call);
+    if (!cg_block_begin(&block, call))
+        return false;
+    cg_hpack_put_index(&block.out, 3);                 /* :method POST */
+    cg_hpack_put_index(&block.out, desc->tls ? 7 : 6); /* :scheme */
+    cg_hpack_put_constant(encoder, &block.out, CG_NAME_PATH,
+                          call->method->path);
+    cg_hpack_put_constant(encoder, &block.out, CG_NAME_AUTHORITY,
+                          desc->authority);
+    cg_hpack_put_constant(encoder, &block.out, CG_NAME_TE, cg_te);
+    cg_hpack_put_constant(encoder, &block.out, CG_NAME_CONTENT_TYPE,
+                          cg_type_grpc);
+    cg_hpack_put_constant(encoder, &block.out, CG_NAME_USER_AGENT,
+                          desc->user_agent);
+    if (left != UINT32_MAX)
+        cg_hpack_put_timeout(encoder, &block.out, left);
+    cg_metadata_encode(&call->metadata, cg_call_words(call), CG_OUT_INITIAL,
+                       encoder, &block.out);
+    if (!cg_block_end(&block, call, 0))
+        return false;
+    cg_flow_credit_call(call->conn, call);
+    return true;
+}
+
+static void cg_client_put_request(cgrpc_call *call)
+{
+    switch (cg_message_put(call, call->request, true)) {
+    case CG_SENT_ALL:
+        call->request_sent = 1;
+        break;
+    case CG_SENT_WAIT:
+        break;
+    default:
+        cg_client_over(call, CGRPC_INTERNAL,
+                       CG_TEXT("request cannot be encoded, or changed"),
+                       CG_CANCEL);
+        break;
+    }
+}
+
+static void cg_client_put_end(cgrpc_call *call)
+{
+    if (cg_tx_room(call->conn) < CG_FRAME_HEAD)
+        return;
+    cg_frame_put(call->conn, CG_DATA, CG_END_STREAM, call->id, NULL, 0);
+    call->ended_out = 1;
+}
+
+/* Sends what an open call has to send, as far as there is room. */
+static void cg_client_pump(cgrpc_call *call)
+{
+    if (!call->headers_out && !cg_client_put_headers(call)) {
+        if (call->conn->tx_start == call->conn->tx_end)
+            cg_client_over(call, CGRPC_RESOURCE_EXHAUSTED,
+                           CG_TEXT("request headers are over TX_BYTES"),
+                           CG_CANCEL);
+        return;
+    }
+    if (call->request && !call->request_sent && call->conn)
+        cg_client_put_request(call);
+    if (call->stage == CG_OPEN && call->end_wanted && !call->ended_out)
+        cg_client_put_end(call);
+}
+
+/* --- what the connection reports --- */
+
+static cgrpc_channel *cg_client_at(const cgrpc_conn *conn)
+{
+    return (cgrpc_channel *)conn->owner;
+}
+
+static cgrpc_call *cg_client_refuse(cgrpc_conn *conn, uint32_t id)
+{
+    (void)conn; /* servers open no streams; the frame check saw to it */
+    (void)id;
+    return NULL;
+}
+
+/* The first header block of an answer that is not Trailers-Only. */
+static void cg_client_answer(cgrpc_call *call, const cgrpc_head *head)
+{
+    if (head->http_status >= 100 && head->http_status < 200)
+        return; /* informational: the real one is still to come */
+    call->headers_in = 1;
+    if ((head->seen & CG_SAW_LENGTH) && head->length != CG_VALUE_LARGE) {
+        call->has_length = 1;
+        call->content_left = head->length;
+    }
+    call->compressed = (head->seen & CG_SAW_ENCODING) &&
+                       head->encoding != CG_ENCODING_IDENTITY;
+    if (head->http_status != 200)
+        cg_client_over(call, cg_status_of_http(head->http_status),
+                       CG_TEXT("HTTP status is not 200"), CG_CANCEL);
+    else if (head->type == CG_TYPE_NONE)
+        cg_client_over(call, CGRPC_UNKNOWN,
+                       CG_TEXT("content-type is not application/grpc"),
+                       CG_CANCEL);
+}
+
+/* What can be wrong with an OK: not exactly one message. */
+static cgrpc_status cg_client_count(const cgrpc_call *call, const char **why)
+{
+    cgrpc_status status = cg_rx_judge(call, why);
+    if (status != CGRPC_OK || cg_call_streams_in(call) || call->rx_len ||
+        call->received)
+        return status;
+    *why = CG_TEXT("OK without a message");
+    return CGRPC_UNIMPLEMENTED;
+}
+
+/* END_STREAM with or without trailers. NULL: none came. */
+static void cg_client_finish(cgrpc_call *call, const cgrpc_head *head)
+{
+    const char *why = NULL;
+    cgrpc_status status = CGRPC_UNKNOWN;
+    uint8_t reset = call->ended_out ? CG_NO_ERROR : CG_CANCEL;
+    if (head && (head->seen & CG_SAW_GRPC_STATUS)) {
+        if (head->grpc_status <= CGRPC_UNAUTHENTICATED)
+            status = (cgrpc_status)head->grpc_status;
+        if (status == CGRPC_OK)
+            status = cg_client_count(call, &why);
+    } else if (head && head->http_status && head->http_status != 200) {
+        status = cg_status_of_http(head->http_status);
+        why = CG_TEXT("HTTP status is not 200");
+    } else {
+        why = CG_TEXT("the answer ended without grpc-status");
+    }
+    cg_client_over(call, status, why, reset);
+}
+
+static void cg_client_headers(cgrpc_call *call, const cgrpc_head *head,
+                              bool end)
+{
+    bool trailers = call->headers_in;
+    if (head->malformed || (trailers && !end) ||
+        (!trailers && !(head->seen & CG_SAW_STATUS))) {
+        cg_client_over(call, CGRPC_INTERNAL,
+                       CG_TEXT("malformed header block"), CG_PROTOCOL_ERROR);
+        return;
+    }
+    if (head->overflow) {
+        cg_client_over(call, CGRPC_RESOURCE_EXHAUSTED,
+                       CG_TEXT("metadata over the client's limit"),
+                       CG_CANCEL);
+        return;
+    }
+    if (!end) {
+        cg_client_answer(call, head);
+        return;
+    }
+    call->ended_in = 1;
+    if (call->has_length && call->content_left)
+        cg_client_over(call, CGRPC_INTERNAL,
+                       CG_TEXT("content-length does not fit the data"),
+                       CG_PROTOCOL_ERROR);
+    else if (!trailers && !(head->seen & CG_SAW_GRPC_STATUS) &&
+             head->http_status == 200 && head->type == CG_TYPE_NONE)
+        cg_client_over(call, CGRPC_UNKNOWN,
+                       CG_TEXT("content-type is not application/grpc"),
+                       call->ended_out ? CG_NO_ERROR : CG_CANCEL);
+    else
+        cg_client_finish(call, head);
+}
+
+static void cg_client_data(cgrpc_call *call, const uint8_t *in, uint32_t len)
+{
+    const char *why = NULL;
+    cgrpc_status status;
+    if (!cg_rx_count(call, len) || !call->headers_in) {
+        cg_client_over(call, CGRPC_INTERNAL,
+                       CG_TEXT("DATA that its headers do not allow"),
+                       CG_PROTOCOL_ERROR);
+        return;
+    }
+    if (len > cg_rx_cap(call) - call->rx_len) {
+        cg_client_over(call, CGRPC_RESOURCE_EXHAUSTED,
+                       CG_TEXT("more data than the window allowed"),
+                       CG_FLOW_CONTROL_ERROR);
+        return;
+    }
+    memcpy(cg_rx(call) + call->rx_len, in, len);
+    call->rx_len += len;
+    status = cg_rx_judge(call, &why);
+    if (status != CGRPC_OK)
+        cg_client_over(call, status, why, CG_CANCEL);
+}
+
+/* END_STREAM on DATA; on headers, cg_client_headers has seen to it. */
+static void cg_client_ended(cgrpc_call *call)
+{
+    if (call->has_length && call->content_left)
+        cg_client_over(call, CGRPC_INTERNAL,
+                       CG_TEXT("content-length does not fit the data"),
+                       CG_PROTOCOL_ERROR);
+    else
+        cg_client_finish(call, NULL);
+}
+
+static void cg_client_requeue(cgrpc_call *call, uint8_t how)
+{
+    cg_stream_detach(call, how, CG_NO_ERROR);
+    cg_channel_append(cg_channel_of(call), call);
+}
+
+static void cg_client_reset(cgrpc_call *call, uint32_t code)
+{
+    cgrpc_status status = cg_status_of_reset(code);
+    if (code == CG_REFUSED_STREAM && cg_client_again(call)) {
+        cg_client_requeue(call, CG_PEER_RESET);
+        return;
+    }
+    if (status == CGRPC_CANCELLED && cgrpc_call_time_left(call) == 0)
+        status = CGRPC_DEADLINE_EXCEEDED;
+    cg_client_over(call, status, CG_TEXT("the stream was reset"),
+                   CG_NO_ERROR);
+}
+
+/* Streams above `last` were not processed and will not be. */
+static void cg_client_goaway(cgrpc_conn *conn, uint32_t last)
+{
+    cgrpc_call *call = conn->calls, *next;
+    for (; call; call = next) {
+        next = call->next;
+        if (call->id <= last)
+            continue;
+        if (cg_client_again(call))
+            cg_client_requeue(call, CG_PEER_RESET);
+        else
+            cg_client_over(call, CGRPC_UNAVAILABLE,
+                           CG_TEXT("the server is going away"), CG_NO_ERROR);
+    }
+}
+
+static void cg_client_lost(cgrpc_conn *conn)
+{
+    while (conn->calls)
+        cg_client_over(conn->calls, CGRPC_UNAVAILABLE,
+                       CG_TEXT("the connection was lost"), CG_NO_ERROR);
+}
+
+static const cgrpc_vocabulary *cg_client_words(cgrpc_conn *conn)
+{
+    return &cg_client_at(conn)->words;
+}
+
+static uint32_t cg_client_clock(cgrpc_conn *conn)
+{
+    const cgrpc_port *port = cg_client_at(conn)->desc.port;
+    return port->now(port->context);
+}
+
+static const cgrpc_conn_ops cg_client_ops = {
+    cg_client_refuse, cg_client_headers, cg_client_data, cg_client_ended,
+    cg_client_reset, cg_client_goaway, cg_client_lost, cg_client_words,
+    cg_client_clock
+};
+
+/* --- the connection --- */
+
+/* Full jitter of a fifth either way, from a generator of one word. */
+static uint32_t cg_channel_jitter(cgrpc_channel *channel, uint32_t ms)
+{
+    uint32_t fifth = ms / 5 + 1;
+    channel->random = channel->random * 1664525u + 1013904223u;
+    return ms - fifth + (channel->random >> 8) % (2 * fifth);
+}
+
+/* The attempt failed: calls that cannot wait are told, and time must pass
+ * before the next one. */
+static void cg_channel_failed(cgrpc_channel *channel, uint32_t now)
+{
+    cgrpc_call *call = channel->calls, *next;
+    channel->backoff = channel->backoff
+                           ? cg_min32(channel->backoff / 5 * 8, CG_BACKOFF_MOST)
+                           : CG_BACKOFF_FIRST;
+    channel->retry_at = now + cg_channel_jitter(channel, channel->backoff);
+    channel->failed = 1;
+    for (; call; call = next) {
+        next = call->next;
+        if (call->stage == CG_QUEUED && !call->wait_ready)
+            cg_client_over(call, CGRPC_UNAVAILABLE,
+                           CG_TEXT("cannot connect"), CG_NO_ERROR);
+    }
+}
+
+/* The stream has ended, or must end; the next call connects anew. */
+static void cg_channel_drop(cgrpc_channel *channel, uint32_t now)
+{
+    bool was_ready = channel->conn.settings_in;
+    cg_conn_close(&channel->conn);
+    if (was_ready)
+        channel->backoff = 0;
+    else
+        cg_channel_failed(channel, now);
+}
+
+static void cg_channel_connect(cgrpc_channel *channel, uint32_t now)
+{
+    const cgrpc_port *port = channel->desc.port;
+    cgrpc_conn *conn = &channel->conn;
+    cgrpc_io io;
+    if (channel->failed && cg_time_left(channel->retry_at, now) > 0)
+        return;
+    channel->failed = 0;
+    if (port->connect(port->context, channel->desc.target, &io) !=
+        CGRPC_SUCCESS) {
+        cg_channel_failed(channel, now);
+        return;
+    }
+    conn->ops = &cg_client_ops;
+    conn->owner = channel;
+    conn->is_server = 0;
+    cg_conn_begin(conn, &io, channel->memory->conn,
+                  (uint32_t)channel->memory->conn_bytes);
+    conn->peer = channel->desc.target;
+    conn->state = CG_READ_HEAD;
+    memcpy(conn->tx, cg_preface, sizeof cg_preface - 1);
+    conn->tx_end = sizeof cg_preface - 1;
+    cg_conn_greet(conn, 4, cg_rx_cap(&channel->own));
+}
+
+/* The connection takes new streams. */
+static bool cg_channel_ready(const cgrpc_channel *channel)
+{
+    const cgrpc_conn *conn = &channel->conn;
+    return conn->ops && conn->settings_in && !conn->dead &&
+           !conn->goaway_in && conn->last_id < 0x7ffffff0;
+}
+
+/* Gives streams to the calls that wait for one, in their order. */
+static void cg_channel_open(cgrpc_channel *channel)
+{
+    cgrpc_conn *conn = &channel->conn;
+    cgrpc_call *call = channel->calls, *next;
+    for (; call && cg_channel_ready(channel); call = next) {
+        next = call->next;
+        if (call->stage != CG_QUEUED)
+            continue;
+        if (conn->opened >= conn->peer_streams ||
+            cg_tx_room(conn) <= CG_FRAME_HEAD)
+            return;
+        cg_list_remove(&channel->calls, call);
+        conn->last_id += conn->last_id ? 2 : 1;
+        call->stage = CG_OPEN;
+        cg_stream_attach(conn, call, conn->last_id);
+    }
+}
+
+/* --- the loop --- */
+
+/* Decodes the answer of a unary call; it had its chance to fail before. */
+static void cg_client_respond(cgrpc_call *call)
+{
+    uint32_t len = cg_rx_message(call);
+    if (!call->response || call->status != CGRPC_OK || len == UINT32_MAX)
+        return;
+    if (!cg_decode(cg_rx(call) + 5, len, call->method->out, call->response)) {
+        call->status = CGRPC_INTERNAL;
+        cg_metadata_explain(&call->metadata, CG_IN_TRAILING,
+                        CG_TEXT("answer cannot be decoded"));
+    }
+    if (call->method->out)
+        cg_rx_consume(call);
+    else
+        call->rx_len = 0; /* raw bytes stay where they lie */
+}
+
+static void cg_channel_deadlines(cgrpc_channel *channel, cgrpc_call *list,
+                                 uint32_t now)
+{
+    cgrpc_call *next;
+    (void)channel;
+    for (; list; list = next) {
+        next = list->next;
+        if (list->stage != CG_OVER && list->has_deadline &&
+            cg_time_left(list->deadline, now) == 0)
+            cg_client_over(list, CGRPC_DEADLINE_EXCEEDED,
+                           CG_TEXT("deadline exceeded"), CG_CANCEL);
+    }
+}
+
+/* Runs the hooks of calls that are over and drained. A hook may start,
+ * cancel or end any call, so the search begins anew after each. */
+static void cg_channel_hooks(cgrpc_channel *channel)
+{
+    cgrpc_port *port = channel->desc.port;
+    cgrpc_call *call = channel->calls;
+    bool outer = port->in_handler;
+    while (call) {
+        if (call->stage == CG_OVER)
+            cg_client_respond(call);
+        if (call->stage != CG_OVER || !cgrpc_call_ended(call)) {
+            call = call->next;
+            continue;
+        }
+        cg_list_remove(&channel->calls, call);
+        call->next = NULL;
+        port->in_handler = true;
+        cg_call_run_hook(call);
+        port->in_handler = outer;
+        call = channel->calls;
+    }
+}
+
+static void cg_channel_calls(cgrpc_channel *channel, uint32_t now)
+{
+    cgrpc_call *call, *next;
+    cg_channel_deadlines(channel, channel->calls, now);
+    cg_channel_deadlines(channel, channel->conn.ops ? channel->conn.calls
+                                                    : NULL, now);
+    cg_channel_open(channel);
+    for (call = channel->conn.ops ? channel->conn.calls : NULL; call;
+         call = next) {
+        next = call->next;
+        cg_client_pump(call);
+    }
+    cg_channel_hooks(channel);
+}
+
+static bool cg_channel_wanted(const cgrpc_channel *channel)
+{
+    const cgrpc_call *call = channel->calls;
+    while (call && call->stage != CG_QUEUED)
+        call = call->next;
+    return call != NULL;
+}
+
+static uint32_t cg_channel_timer(const cgrpc_channel *channel, uint32_t now)
+{
+    const cgrpc_conn *conn = &channel->conn;
+    const cgrpc_call *call;
+    uint32_t wait = UINT32_MAX;
+    for (call = channel->calls; call; call = call->next)
+        if (call->stage == CG_QUEUED && call->has_deadline)
+            wait = cg_min32(wait, cg_time_left(call->deadline, now));
+    if (!conn->ops)
+        return cg_channel_wanted(channel)
+                   ? cg_min32(wait, channel->failed
+                                      ? cg_time_left(channel->retry_at, now)
+                                      : 0)
+                   : wait;
+    for (call = conn->calls; call; call = call->next) {
+        if (call->has_deadline)
+            wait = cg_min32(wait, cg_time_left(call->deadline, now));
+        if (!call->headers_out && conn->tx_end == 0)
+            return 0;
+        if (call->request && !call->request_sent && cg_call_has_room(call))
+            return 0;
+    }
+    if (cg_channel_ready(channel) && cg_channel_wanted(channel) &&
+        conn->opened < conn->peer_streams && conn->tx_end == 0)
+        return 0;
+    return cg_min32(wait, cg_conn_timer(conn, now));
+}
+
+/* A connection that takes no new streams and has none left is of no use. */
+static bool cg_channel_spent(const cgrpc_channel *channel, uint32_t now)
+{
+    const cgrpc_conn *conn = &channel->conn;
+    return cg_conn_spent(conn, now) ||
+           (conn->settings_in && !conn->dead && !cg_channel_ready(channel) &&
+            !conn->calls);
+}
+
+uint32_t cgrpc_channel_poll(cgrpc_channel *channel)
+{
+    const cgrpc_port *port = channel->desc.port;
+    uint32_t now = port->now(port->context);
+    cgrpc_conn *conn = &channel->conn;
+    if (channel->running)
+        return UINT32_MAX;
+    channel->running = 1;
+    if (conn->ops && !cg_conn_read(conn))
+        cg_channel_drop(channel, now);
+    if (!conn->ops && cg_channel_wanted(channel))
+        cg_channel_connect(channel, now);
+    cg_channel_calls(channel, now);
+    if (conn->ops &&
+        (!cg_conn_write(conn, now) || cg_channel_spent(channel, now)))
+        cg_channel_drop(channel, now);
+    cg_channel_hooks(channel);
+    channel->running = 0;
+    return cg_channel_timer(channel, now);
+}
+
+/* --- the public verbs --- */
+
+#define CG_STRING2(x) #x
+#define CG_STRING(x) CG_STRING2(x)
+static const char cg_user_agent[] = "cgrpc/" CG_STRING(CGRPC_VERSION_MAJOR)
+    "." CG_STRING(CGRPC_VERSION_MINOR) "." CG_STRING(CGRPC_VERSION_PATCH);
+
+cgrpc_result cgrpc_channel_init_(cgrpc_channel *channel,
+                                 const cgrpc_channel_desc *desc,
+                                 size_t layout)
+{
+    const cgrpc_channel_memory *memory = channel->memory;
+    if (layout != CGRPC_LAYOUT)
+        return CGRPC_E_LAYOUT;
+    if (!memory || !desc || !desc->port || !desc->port->now ||
+        !desc->port->connect || !desc->target)
+        return CGRPC_E_ARGUMENT;
+    if (memory->conn_bytes < CGRPC_CONN_BYTES(CG_LEAST_TX) ||
+        memory->call_bytes < CGRPC_CALL_BYTES(8)) {
+        CGRPC_LOG(0, "cgrpc: a channel needs TX_BYTES of at least %u and "
+                  "RX_BYTES of at least 8\n", (unsigned)CG_LEAST_TX);
+        return CGRPC_E_CONFIG;
+    }
+    memset(channel, 0, sizeof *channel);
+    channel->memory = memory;
+    channel->desc = *desc;
+    if (!desc->authority)
+        channel->desc.authority = desc->target;
+    if (!desc->user_agent)
+        channel->desc.user_agent = cg_user_agent;
+    channel->random = desc->port->now(desc->port->context);
+    cgrpc_call_init(&channel->own, memory->call, memory->call_bytes);
+    return cg_vocabulary_init(&channel->words, desc->keys, desc->key_count)
+               ? CGRPC_SUCCESS : CGRPC_E_ARGUMENT;
+}
+
+static cgrpc_result cg_client_metadata(cgrpc_call *call,
+                                       const cgrpc_options *options)
+{
+    size_t i;
+    for (i = 0; i < options->metadata_count; i++) {
+        const cgrpc_metadata *item = &options->metadata[i];
+        cgrpc_result result =
+            cg_metadata_add(&call->metadata, cg_call_words(call),
+                            CG_OUT_INITIAL, item);
+        if (result != CGRPC_SUCCESS)
+            return result;
+    }
+    return CGRPC_SUCCESS;
+}
+
+static void cg_client_options(cgrpc_call *call, const cgrpc_options *options,
+                              uint32_t now)
+{
+    call->user = options->user;
+    call->wait_ready = options->wait_for_ready;
+    call->has_deadline = options->timeout_ms != 0;
+    call->deadline = now + cg_min32(options->timeout_ms, 0x7fffffff);
+}
+
+cgrpc_result cgrpc_start(cgrpc_channel *channel, cgrpc_call *call,
+                         const cgrpc_method *method, const void *request,
+                         void *response, cgrpc_done done,
+                         const cgrpc_options *options)
+{
+    const cgrpc_port *port = channel->desc.port;
+    cgrpc_result result = CGRPC_SUCCESS;
+    if (call->stage != CG_FREE && !(call->stage == CG_OVER && call->hooked))
+        return CGRPC_E_STATE;
+    if (call->memory_bytes < channel->memory->call_bytes) {
+        CGRPC_LOG(0, "cgrpc: a call's RX_BYTES must be at least its "
+                  "channel's\n");
+        return CGRPC_E_ROOM;
+    }
+    cg_call_clear(call, channel, false);
+    call->method = method;
+    call->request = request;
+    call->response = response;
+    call->hook = done;
+    if (options) {
+        cg_client_options(call, options, port->now(port->context));
+        result = cg_client_metadata(call, options);
+    }
+    if (result != CGRPC_SUCCESS)
+        return result;
+    call->stage = CG_QUEUED;
+    cg_channel_append(channel, call);
+    if (channel->failed && !call->wait_ready &&
+        cg_time_left(channel->retry_at, port->now(port->context)) > 0)
+        cg_client_over(call, CGRPC_UNAVAILABLE,
+                       CG_TEXT("cannot connect, waiting to retry"),
+                       CG_NO_ERROR);
+    return CGRPC_SUCCESS;
+}
+
+/* The call can go on, or is over. */
+static bool cg_client_can_go(const cgrpc_call *call)
+{
+    return cgrpc_call_ended(call) || cg_rx_message(call) != UINT32_MAX ||
+           (call->blocked && cg_call_has_room(call));
+}
+
+bool cgrpc_wait(cgrpc_call *call, uint32_t ms)
+{
+    cgrpc_channel *channel = cg_channel_of(call);
+    cgrpc_port *port = channel->desc.port;
+    uint32_t start = port->now(port->context);
+    if (port->in_handler || channel->running || !port->wait) {
+        CGRPC_LOG(0, "cgrpc: a blocking call inside a handler or hook, or on "
+                  "a port that cannot wait\n");
+        return false;
+    }
+    for (;;) {
+        uint32_t next = cgrpc_channel_poll(channel), passed;
+        if (cg_client_can_go(call))
+            return !cgrpc_call_ended(call);
+        passed = port->now(port->context) - start;
+        if (passed >= ms)
+            return true;
+        port->wait(port->context, cg_min32(next, ms - passed));
+    }
+}
+
+cgrpc_status cgrpc_unary(cgrpc_channel *channel, const cgrpc_method *method,
+                         const void *request, void *response,
+                         const cgrpc_options *options)
+{
+    cgrpc_call *call = &channel->own;
+    const cgrpc_port *port = channel->desc.port;
+    cgrpc_result result;
+    if (port->in_handler || channel->running || !port->wait) {
+        CGRPC_LOG(0, "cgrpc: %s: a blocking call inside a handler or hook, "
+                  "or on a port that cannot wait\n", method->path);
+        return CGRPC_FAILED_PRECONDITION;
+    }
+    result = cgrpc_start(channel, call, method, request, response, NULL,
+                         options);
+    if (result == CGRPC_E_ROOM)
+        return CGRPC_RESOURCE_EXHAUSTED;
+    if (result != CGRPC_SUCCESS)
+        return CGRPC_INVALID_ARGUMENT;
+    while (cgrpc_wait(call, UINT32_MAX))
+        ;
+    return cgrpc_call_status(call);
+}
+
+void cgrpc_send_end(cgrpc_call *call)
+{
+    call->end_wanted = 1;
+    if (call->stage == CG_OPEN && !call->is_server)
+        cg_client_pump(call);
+}
+
+cgrpc_recv_result cgrpc_recv(cgrpc_call *call, void *message)
+{
+    uint32_t len = cg_rx_message(call);
+    const char *why = NULL;
+    cgrpc_status status;
+    if (call->taken) { /* raw bytes lay there until now */
+        call->taken = 0;
+        cg_rx_consume(call);
+        len = cg_rx_message(call);
+    }
+    if (len == UINT32_MAX)
+        return cgrpc_call_ended(call) ? CGRPC_END : CGRPC_WAIT;
+    if (!cg_decode(cg_rx(call) + 5, len, call->method->out, message)) {
+        call->rx_len = 0;
+        cg_client_over(call, CGRPC_INTERNAL,
+                       CG_TEXT("answer cannot be decoded"), CG_CANCEL);
+        call->status = CGRPC_INTERNAL;
+        return CGRPC_END;
+    }
+    call->received = 1;
+    if (!call->method->out) {
+        call->taken = 1;
+        return CGRPC_GOT;
+    }
+    cg_rx_consume(call);
+    status = cg_rx_judge(call, &why);
+    if (status != CGRPC_OK)
+        cg_client_over(call, status, why, CG_CANCEL);
+    else if (call->conn)
+        cg_flow_credit_call(call->conn, call);
+    return CGRPC_GOT;
+}
+
+static void cg_client_cancel(cgrpc_call *call)
+{
+    cg_client_over(call, CGRPC_CANCELLED, CG_TEXT("cancelled here"),
+                   CG_CANCEL);
+    if (call->stage != CG_OVER || call->hooked)
+        return;
+    call->rx_len = 0;
+    cg_list_remove(&cg_channel_of(call)->calls, call);
+    call->next = NULL;
+    cg_call_run_hook(call);
+}
+
+const char *cgrpc_call_message(const cgrpc_call *call)
+{
+    const char *text = cg_metadata_find(&call->metadata, cg_call_words(call),
+                                        CG_IN_TRAILING, "grpc-message", 0,
+                                        NULL);
+    return text ? text : "";
+}
+
+cgrpc_bytes cgrpc_call_details(const cgrpc_call *call)
+{
+    cgrpc_bytes out = { NULL, 0 };
+    out.data = (const uint8_t *)cg_metadata_find(
+        &call->metadata, cg_call_words(call), CG_IN_TRAILING,
+        "grpc-status-details-bin", 0, &out.len);
+    return out;
+}
+
+void cgrpc_channel_close(cgrpc_channel *channel)
+{
+    const cgrpc_port *port = channel->desc.port;
+    cgrpc_conn *conn = &channel->conn;
+    channel->closing = 1;
+    while (conn->ops && conn->calls)
+        cg_client_over(conn->calls, CGRPC_CANCELLED,
+                       CG_TEXT("the channel was closed"), CG_CANCEL);
+    while (channel->calls)
+        cg_client_cancel(channel->calls);
+    if (conn->ops) {
+        cg_frame_goaway(conn, 0, CG_NO_ERROR);
+        cg_conn_write(conn, port->now(port->context));
+        cg_conn_close(conn);
+    }
+    channel->closing = 0;
+    channel->failed = 0;
+    channel->backoff = 0;
+}
+
+cgrpc_channel_state cgrpc_channel_get_state(const cgrpc_channel *channel)
+{
+    if (cg_channel_ready(channel))
+        return CGRPC_CHANNEL_READY;
+    if (channel->conn.ops)
+        return CGRPC_CHANNEL_CONNECTING;
+    return channel->failed ? CGRPC_CHANNEL_BACKOFF : CGRPC_CHANNEL_IDLE;
+}
+
+#endif /* CGRPC_CLIENT */
+
+/* ======================================================================
+ * >>server    calls from a pool, handlers from the top of the loop
+ *
+ *   stage          what it waits for
+ *   CG_FREE        a stream
+ *   CG_OPEN        the request, a wake, room: the handler runs
+ *   CG_FINISHING   room for the rest of the reply and the trailers
+ *   CG_LINGERING   the peer's END_STREAM; all was said. Reset after a
+ *                  while, or as soon as the slot is wanted
+ *   CG_OVER        its hook to run; then CG_FREE
+ *
+ * The parser only moves a call between these; handlers and hooks run in
+ * cg_server_turn, one call after the other, the first in turn rotating.
+ * ====================================================================== */
+
+#if CGRPC_SERVER
+
+static cgrpc_server *cg_server_of(const cgrpc_call *call)
+{
+    return (cgrpc_server *)call->owner;
+}
+
+static size_t cg_server_state_words(void)
+{
+    return CGRPC_WORDS(CGRPC_STATE_BYTES);
+}
+
+void *cgrpc_call_state(cgrpc_call *call)
+{
+    cgrpc_server *server = cg_server_of(call);
+    size_t slot;
+    if (!call->is_server)
+        return NULL;
+    slot = (size_t)(call - server->memory->calls);
+    return server->states + slot * cg_server_state_words();
+}
+
+const char *cgrpc_call_authority(const cgrpc_call *call)
+{
+    const char *text = cg_metadata_find(&call->metadata, cg_call_words(call),
+                                        CG_IN_INITIAL, ":authority", 0, NULL);
+    return text ? text : "";
+}
+
+/* The call ends with `status`; trailers follow as soon as there is room. */
+static void cg_server_finish(cgrpc_call *call, cgrpc_status status,
+                             const char *text)
+{
+    if (call->stage != CG_OPEN)
+        return;
+    call->stage = CG_FINISHING;
+    call->status = (uint8_t)status;
+    call->blocked = 0;
+    if (text)
+        cg_metadata_explain(&call->metadata, CG_OUT_TRAILING, text);
+}
+
+/* The call is gone without a word of ours, or with all said. */
+static void cg_server_over(cgrpc_call *call, cgrpc_status status)
+{
+    if (call->stage == CG_OVER)
+        return;
+    if (call->stage != CG_LINGERING)
+        call->status = (uint8_t)status;
+    call->stage = CG_OVER;
+}
+
+/* Everything is said: the stream ends here, or when the peer has ended. */
+static void cg_server_said(cgrpc_call *call)
+{
+    call->stage = CG_LINGERING;
+    if (call->ended_in) {
+        cg_stream_detach(call, CG_BOTH_ENDED, CG_NO_ERROR);
+        cg_server_over(call, CGRPC_OK);
+        return;
+    }
+    call->deadline = cg_call_now(call) + CG_LINGER_MS;
+    call->has_deadline = 1;
+}
+
+/* --- replies --- */
+
+static const char cg_status_0[] = "0";
+static const char cg_identity[] = "identity";
+static const char cg_type_text[] = "text/plain";
+static const char cg_body_405[] = "gRPC calls are POST requests\n";
+static const char cg_body_415[] = "this server speaks gRPC only\n";
+
+static bool cg_server_put_headers(cgrpc_call *call)
+{
+    cg_block block;
+    if (call->headers_out)
+        return true;
+    if (!cg_block_begin(&block, call))
+        return false;
+    cg_hpack_put_index(&block.out, 8); /* :status 200 */
+    cg_hpack_put_constant(&call->conn->encoder, &block.out,
+                          CG_NAME_CONTENT_TYPE, cg_type_grpc);
+    cg_metadata_encode(&call->metadata, cg_call_words(call), CG_OUT_INITIAL,
+                       &call->conn->encoder, &block.out);
+    if (cg_block_end(&block, call, 0))
+        return true;
+    if (cg_call_never_fits(call))
+        cg_metadata_remove(&call->metadata, CG_OUT_INITIAL, 0);
+    return false;
+}
+
+static bool cg_server_put_http(cgrpc_call *call)
+{
+    cg_block block;
+    bool bad_type = call->not_grpc == 2;
+    const char *body = bad_type ? cg_body_415 : cg_body_405;
+    if (call->headers_out)
+        return true;
+    if (!cg_block_begin(&block, call))
+        return false;
+    cg_hpack_put_number(&call->conn->encoder, &block.out, CG_NAME_STATUS,
+                        bad_type ? 415 : 405);
+    cg_hpack_put_constant(&call->conn->encoder, &block.out,
+                          CG_NAME_CONTENT_TYPE, cg_type_text);
+    call->rest = (const uint8_t *)body;
+    call->rest_len = bad_type ? sizeof cg_body_415 - 1
+                              : sizeof cg_body_405 - 1;
+    return cg_block_end(&block, call, 0);
+}
+
+/* Trailers; alone if no header went before (Trailers-Only). */
+static bool cg_server_put_trailers(cgrpc_call *call)
+{
+    cgrpc_hpack_encoder *encoder = &call->conn->encoder;
+    cg_block block;
+    if (!cg_block_begin(&block, call))
+        return false;
+    if (!call->headers_out) {
+        cg_hpack_put_index(&block.out, 8);
+        cg_hpack_put_constant(encoder, &block.out, CG_NAME_CONTENT_TYPE,
+                              cg_type_grpc);
+        cg_metadata_encode(&call->metadata, cg_call_words(call),
+                           CG_OUT_INITIAL, encoder, &block.out);
+    }
+    if (call->status == CGRPC_OK)
+        cg_hpack_put_constant(encoder, &block.out, CG_NAME_GRPC_STATUS,
+                              cg_status_0);
+    else
+        cg_hpack_put_number(encoder, &block.out, CG_NAME_GRPC_STATUS,
+                            call->status);
+    if (call->refusing)
+        cg_hpack_put_constant(encoder, &block.out,
+                              CG_NAME_GRPC_ACCEPT_ENCODING, cg_identity);
+    cg_metadata_encode(&call->metadata, cg_call_words(call), CG_OUT_TRAILING,
+                       encoder, &block.out);
+    if (cg_block_end(&block, call, CG_END_STREAM))
+        return true;
+    if (cg_call_never_fits(call)) {
+        call->status = CGRPC_RESOURCE_EXHAUSTED;
+        cg_metadata_remove(&call->metadata, CG_OUT_INITIAL, 0);
+        cg_metadata_remove(&call->metadata, CG_OUT_TRAILING, 0);
+    }
+    return false;
+}
+
+/* Sends what a finishing call still has to say, as far as there is room. */
+static void cg_server_pump(cgrpc_call *call)
+{
+    if (call->not_grpc) {
+        if (!cg_server_put_http(call))
+            return;
+    } else if (call->rest_len && !cg_server_put_headers(call)) {
+        return;
+    }
+    if (call->rest_len)
+        cg_rest_put(call, call->not_grpc != 0);
+    if (call->rest_len)
+        return;
+    if (call->ended_out || cg_server_put_trailers(call))
+        cg_server_said(call);
+}
+
+/* The one reply of a unary side. */
+static void cg_server_reply(cgrpc_call *call, const void *out)
+{
+    if (call->replied)
+        return;
+    cg_server_put_headers(call);
+    call->rx_len = 0;
+    if (cg_message_put_once(call, out, cg_rx(call), cg_rx_cap(call)) ==
+        CG_SENT_ALL)
+        return;
+    CGRPC_LOG(0, "cgrpc: %s: the reply cannot be encoded, or is larger than "
+              "RX_BYTES (%lu)\n", call->method->path,
+              (unsigned long)cg_rx_cap(call) - 5);
+    call->status = CGRPC_RESOURCE_EXHAUSTED;
+    cg_metadata_explain(&call->metadata, CG_OUT_TRAILING,
+                    CG_TEXT("reply over the server's limit"));
+}
+
+/* --- running handlers --- */
+
+/* What to run the handler with now. */
+typedef enum cg_due { CG_NOT_DUE, CG_DUE_MESSAGE, CG_DUE_NULL } cg_due;
+
+static cg_due cg_server_due(cgrpc_call *call)
+{
+    bool again = call->woken || (call->blocked && cg_call_has_room(call));
+    bool message = cg_rx_message(call) != UINT32_MAX;
+    if (call->waiting) /* it returned CGRPC_PENDING: the same again */
+        return !again ? CG_NOT_DUE
+                      : call->null_run ? CG_DUE_NULL : CG_DUE_MESSAGE;
+    if (!cg_call_streams_in(call))
+        return call->ended_in ? CG_DUE_MESSAGE : CG_NOT_DUE;
+    if (message)
+        return CG_DUE_MESSAGE;
+    if (call->ended_in && !call->told_end)
+        return CG_DUE_NULL;
+    return again && (call->method->kind == CGRPC_BIDI) ? CG_DUE_NULL
+                                                       : CG_NOT_DUE;
+}
+
+static cgrpc_status cg_server_run(cgrpc_call *call, const void *in, void *out)
+{
+    const cgrpc_serving *serving = call->serving;
+    cgrpc_port *port = cg_server_of(call)->desc.port;
+    size_t method = (size_t)(call->method - serving->service->methods);
+    cgrpc_status status;
+    call->ran = 1;
+    call->woken = 0;
+    call->blocked = 0;
+    call->null_run = !in;
+    port->in_handler = true;
+    status = serving->service->run(serving->handlers, method, call, in, out);
+    port->in_handler = false;
+    return status;
+}
+
+/* The message at the front, decoded; NULL: it cannot be. */
+static void *cg_server_decode(cgrpc_call *call)
+{
+    cgrpc_server *server = cg_server_of(call);
+    const cgrpc_serving *serving = call->serving;
+    size_t method = (size_t)(call->method - serving->service->methods);
+    void *in = server->scratch;
+    memset(in, 0, call->method->in_size);
+    if (serving->service->arm)
+        serving->service->arm(serving->handlers, method, call, in);
+    if (cg_decode(cg_rx(call) + 5, cg_rx_message(call), call->method->in, in))
+        return in;
+    cg_release(call->method->in, in);
+    cg_server_finish(call, CGRPC_INTERNAL,
+                     CG_TEXT("request message cannot be decoded"));
+    return NULL;
+}
+
+/* A handler has returned. */
+static void cg_server_returned(cgrpc_call *call, cgrpc_status status,
+                               bool had_message, const void *out)
+{
+    if (call->stage != CG_OPEN)
+        return;
+    if (status == CGRPC_PENDING) {
+        call->waiting = 1;
+        return;
+    }
+    call->waiting = 0;
+    if (status == CGRPC_NEXT && cg_call_streams_in(call)) {
+        if (had_message) {
+            cg_rx_consume(call);
+            cg_flow_credit_call(call->conn, call);
+        } else {
+            call->told_end = call->ended_in;
+        }
+        return;
+    }
+    if ((unsigned)status > CGRPC_UNAUTHENTICATED) {
+        CGRPC_LOG(0, "cgrpc: %s: its handler returned %d, which is no "
+                  "status\n", call->method->path, (int)status);
+        status = CGRPC_INTERNAL;
+    }
+    call->status = (uint8_t)status;
+    if (status == CGRPC_OK && !(call->method->kind & CGRPC_SERVER_STREAM))
+        cg_server_reply(call, out);
+    cg_server_finish(call, (cgrpc_status)call->status, NULL);
+}
+
+/* Runs the handler if there is something to run it for. */
+static bool cg_server_dispatch(cgrpc_call *call)
+{
+    cg_due due = cg_server_due(call);
+    size_t in_words = CGRPC_WORDS(call->method->in_size);
+    void *in = NULL, *out = cg_server_of(call)->scratch + in_words;
+    cgrpc_status status;
+    if (due == CG_NOT_DUE)
+        return false;
+    if (due == CG_DUE_MESSAGE) {
+        in = cg_server_decode(call);
+        if (!in)
+            return true;
+    }
+    memset(out, 0, call->method->out_size);
+    status = cg_server_run(call, in, out);
+    cg_server_returned(call, status, in != NULL, out);
+    if (in)
+        cg_release(call->method->in, in);
+    return call->stage != CG_OPEN || !call->waiting;
+}
+
+/* --- what the connection reports --- */
+
+static cgrpc_server *cg_server_at(const cgrpc_conn *conn)
+{
+    return (cgrpc_server *)conn->owner;
+}
+
+/* A free slot, or one that only waits for its peer's END_STREAM. */
+static cgrpc_call *cg_server_slot(cgrpc_server *server)
+{
+    const cgrpc_server_memory *memory = server->memory;
+    cgrpc_call *lingering = NULL;
+    size_t i;
+    for (i = 0; i < memory->call_count; i++) {
+        cgrpc_call *call = &memory->calls[i];
+        if (call->stage == CG_FREE)
+            return call;
+        if (call->stage == CG_LINGERING && call->hooked)
+            lingering = call;
+    }
+    if (lingering)
+        cg_stream_reset(lingering, CG_NO_ERROR);
+    return lingering;
+}
+
+static cgrpc_call *cg_server_open(cgrpc_conn *conn, uint32_t id)
+{
+    cgrpc_server *server = cg_server_at(conn);
+    cgrpc_call *call = cg_server_slot(server);
+    if (!call) {
+        CGRPC_LOG(1, "cgrpc: %s: all %lu calls are taken: a call is refused "
+                  "(raise CALLS)\n", conn->peer,
+                  (unsigned long)server->memory->call_count);
+        return NULL;
+    }
+    cg_call_clear(call, server, true);
+    call->stage = CG_OPEN;
+    memset(cgrpc_call_state(call), 0, CGRPC_STATE_BYTES);
+    cg_stream_attach(conn, call, id);
+    return call;
+}
+
+/* The method that a :path stands for; false: nobody serves it. */
+static bool cg_server_find(cgrpc_call *call, uint32_t path)
+{
+    const cgrpc_server_desc *desc = &cg_server_of(call)->desc;
+    size_t i;
+    for (i = 0; path && i < desc->service_count; i++) {
+        const cgrpc_service *service = desc->services[i].service;
+        if (path <= service->method_count) {
+            call->serving = &desc->services[i];
+            call->method = &service->methods[path - 1];
+            return true;
+        }
+        path -= (uint32_t)service->method_count;
+    }
+    return false;
+}
+
+/* Fails a call whose stream broke the rules of HTTP. */
+static void cg_server_break(cgrpc_call *call, uint8_t code)
+{
+    cgrpc_conn *conn = call->conn;
+    cg_server_over(call, CGRPC_CANCELLED);
+    cg_stream_reset(call, code);
+    cg_conn_charge(conn, CG_CHARGE_RESET);
+}
+
+static const cgrpc_method cg_no_method = { "(unknown)", NULL, NULL, 0, 0,
+                                           CGRPC_BIDI };
+
+/* Judges a request's header block: RFC 9113, 8.3.1, then gRPC's rules. */
+static void cg_server_request(cgrpc_call *call, const cgrpc_head *head)
+{
+    unsigned needed = CG_SAW_METHOD | CG_SAW_SCHEME | CG_SAW_PATH;
+    call->method = &cg_no_method;
+    if (head->malformed || (head->seen & needed) != needed) {
+        cg_server_break(call, CG_PROTOCOL_ERROR);
+        return;
+    }
+    if ((head->seen & CG_SAW_LENGTH) && head->length != CG_VALUE_LARGE) {
+        call->has_length = 1;
+        call->content_left = head->length;
+    }
+    if (head->method != CG_METHOD_POST || head->type == CG_TYPE_NONE) {
+        call->not_grpc = head->type == CG_TYPE_NONE ? 2 : 1;
+        cg_server_finish(call, CGRPC_UNKNOWN, NULL);
+        return;
+    }
+    if ((head->seen & CG_SAW_TIMEOUT) && head->timeout != CG_VALUE_MALFORMED) {
+        call->has_deadline = 1;
+        call->deadline = cg_call_now(call) + cg_timeout_ms(head->timeout);
+    }
+    if (head->type != CG_TYPE_GRPC)
+        cg_server_finish(call, CGRPC_UNIMPLEMENTED,
+                         CG_TEXT("only application/grpc+proto is served"));
+    else if ((head->seen & CG_SAW_TIMEOUT) && head->timeout == CG_VALUE_MALFORMED)
+        cg_server_finish(call, CGRPC_INTERNAL,
+                         CG_TEXT("malformed grpc-timeout"));
+    else if (!cg_server_find(call, head->path))
+        cg_server_finish(call, CGRPC_UNIMPLEMENTED,
+                         CG_TEXT("no such method"));
+    else if ((head->seen & CG_SAW_ENCODING) &&
+             head->encoding != CG_ENCODING_IDENTITY) {
+        call->refusing = 1;
+        cg_server_finish(call, CGRPC_UNIMPLEMENTED,
+                         CG_TEXT("unknown grpc-encoding"));
+    } else if (head->overflow)
+        cg_server_finish(call, CGRPC_RESOURCE_EXHAUSTED,
+                         CG_TEXT("metadata over the server's limit"));
+    else if (head->bad_value)
+        cg_server_finish(call, CGRPC_INVALID_ARGUMENT,
+                         CG_TEXT("a -bin value is not base64"));
+}
+
+/* A complete look at what has come: a fault at the front ends the call. */
+static void cg_server_judge(cgrpc_call *call)
+{
+    const char *why = NULL;
+    cgrpc_status status = cg_rx_judge(call, &why);
+    if (status != CGRPC_OK)
+        cg_server_finish(call, status, why);
+}
+
+static void cg_server_ended(cgrpc_call *call)
+{
+    if (call->has_length && call->content_left) {
+        cg_server_break(call, CG_PROTOCOL_ERROR);
+        return;
+    }
+    if (call->stage == CG_LINGERING) {
+        cg_stream_detach(call, CG_BOTH_ENDED, CG_NO_ERROR);
+        cg_server_over(call, CGRPC_OK);
+        return;
+    }
+    if (call->stage != CG_OPEN)
+        return;
+    if (call->rx_len == 0 && !cg_call_streams_in(call))
+        cg_server_finish(call, CGRPC_UNIMPLEMENTED,
+                         CG_TEXT("no message where one was expected"));
+    else
+        cg_server_judge(call);
+}
+
+static void cg_server_headers(cgrpc_call *call, const cgrpc_head *head,
+                              bool end)
+{
+    if (call->headers_in) { /* trailers of a request end it, or are wrong */
+        if (head->malformed || !end) {
+            cg_server_break(call, CG_PROTOCOL_ERROR);
+            return;
+        }
+    } else {
+        call->headers_in = 1;
+        cg_server_request(call, head);
+    }
+    if (end && call->stage != CG_OVER) {
+        call->ended_in = 1;
+        cg_server_ended(call);
+    }
+}
+
+/* DATA beyond the buffer: sent before the peer knew our window. */
+static void cg_server_overflow(cgrpc_call *call)
+{
+    if (call->ran) {
+        cg_server_finish(call, CGRPC_RESOURCE_EXHAUSTED,
+                         CG_TEXT("more data than the server has room for"));
+        return;
+    }
+    cg_server_over(call, CGRPC_CANCELLED);
+    cg_stream_reset(call, CG_REFUSED_STREAM);
+}
+
+static void cg_server_data(cgrpc_call *call, const uint8_t *in, uint32_t len)
+{
+    if (!cg_rx_count(call, len)) {
+        cg_server_break(call, CG_PROTOCOL_ERROR);
+        return;
+    }
+    if (call->stage != CG_OPEN)
+        return;
+    if (len > cg_rx_cap(call) - call->rx_len) {
+        cg_server_overflow(call);
+        return;
+    }
+    memcpy(cg_rx(call) + call->rx_len, in, len);
+    call->rx_len += len;
+    cg_server_judge(call);
+}
+
+static void cg_server_reset(cgrpc_call *call, uint32_t code)
+{
+    (void)code;
+    cg_server_over(call, CGRPC_CANCELLED);
+}
+
+static void cg_server_goaway(cgrpc_conn *conn, uint32_t last)
+{
+    (void)conn;
+    (void)last;
+}
+
+static void cg_server_lost(cgrpc_conn *conn)
+{
+    while (conn->calls) {
+        cg_server_over(conn->calls, CGRPC_CANCELLED);
+        cg_stream_detach(conn->calls, CG_PEER_RESET, CG_NO_ERROR);
+    }
+}
+
+static const cgrpc_vocabulary *cg_server_words(cgrpc_conn *conn)
+{
+    return &cg_server_at(conn)->words;
+}
+
+static uint32_t cg_server_clock(cgrpc_conn *conn)
+{
+    const cgrpc_port *port = cg_server_at(conn)->desc.port;
+    return port->now(port->context);
+}
+
+static const cgrpc_conn_ops cg_server_ops = {
+    cg_server_open, cg_server_headers, cg_server_data, cg_server_ended,
+    cg_server_reset, cg_server_goaway, cg_server_lost, cg_server_words,
+    cg_server_clock
+};
+
+/* --- the loop --- */
+
+/* An open call: its deadline, then its handler, a few times at most. */
+static void cg_server_step(cgrpc_call *call, uint32_t now)
+{
+    int runs;
+    if (call->has_deadline && cg_time_left(call->deadline, now) == 0) {
+        cg_server_finish(call, CGRPC_DEADLINE_EXCEEDED,
+                         CG_TEXT("deadline exceeded"));
+        return;
+    }
+    for (runs = 0; runs < 8 && call->stage == CG_OPEN; runs++) {
+        if (!cg_server_dispatch(call))
+            return;
+        if (call->stage == CG_OPEN)
+            cg_server_judge(call);
+    }
+}
+
+static void cg_server_turn(cgrpc_call *call, uint32_t now)
+{
+    if (call->stage == CG_OPEN && call->headers_in)
+        cg_server_step(call, now);
+    if (call->stage == CG_FINISHING)
+        cg_server_pump(call);
+    if (call->stage >= CG_LINGERING && !call->hooked) {
+        cgrpc_port *port = cg_server_of(call)->desc.port;
+        port->in_handler = true;
+        cg_call_run_hook(call);
+        port->in_handler = false;
+    }
+    if (call->stage == CG_LINGERING &&
+        cg_time_left(call->deadline, now) == 0) {
+        cg_stream_reset(call, CG_NO_ERROR);
+        call->stage = CG_OVER;
+    }
+    if (call->stage == CG_OVER)
+        call->stage = CG_FREE;
+}
+
+/* Milliseconds until a call must be looked at; 0: at once. */
+static uint32_t cg_server_call_timer(cgrpc_call *call, uint32_t now)
+{
+    uint32_t left = call->has_deadline ? cg_time_left(call->deadline, now)
+                                       : UINT32_MAX;
+    switch (call->stage) {
+    case CG_OPEN:
+        return call->headers_in && cg_server_due(call) ? 0 : left;
+    case CG_FINISHING:
+        if (call->rest_len)
+            return call->tx_window > 0 && call->conn->tx_window > 0 &&
+                   cg_tx_room(call->conn) > CG_FRAME_HEAD + 5
+                   ? 0 : UINT32_MAX;
+        return call->conn->tx_end == 0 ? 0 : UINT32_MAX;
+    case CG_LINGERING:
+        return left;
+    default:
+        return call->stage == CG_OVER ? 0 : UINT32_MAX;
+    }
+}
+
+static void cg_server_serve(cgrpc_server *server, cgrpc_conn *conn,
+                            uint32_t now)
+{
+    if (server->draining)
+        cg_conn_drain(conn);
+    if (conn->draining == 1 && now - conn->began >= CG_LINGER_MS)
+        cg_conn_drain_last(conn);
+    if (!cg_conn_write(conn, now) || cg_conn_spent(conn, now))
+        cg_conn_close(conn);
+}
+
+uint32_t cgrpc_server_poll(cgrpc_server *server)
+{
+    const cgrpc_server_memory *memory = server->memory;
+    const cgrpc_port *port = server->desc.port;
+    uint32_t now = port->now(port->context), wait = UINT32_MAX;
+    size_t i, count = memory->call_count;
+    if (server->running)
+        return UINT32_MAX;
+    server->running = 1;
+    for (i = 0; i < memory->conn_count; i++)
+        if (memory->conns[i].ops && !cg_conn_read(&memory->conns[i]))
+            cg_conn_close(&memory->conns[i]);
+    for (i = 0; i < count; i++)
+        cg_server_turn(&memory->calls[(server->turn + i) % count], now);
+    server->turn = (uint32_t)((server->turn + 1) % count);
+    for (i = 0; i < memory->conn_count; i++) {
+        cgrpc_conn *conn = &memory->conns[i];
+        if (conn->ops)
+            cg_server_serve(server, conn, now);
+        if (conn->ops)
+            wait = cg_min32(wait, cg_conn_timer(conn, now));
+    }
+    for (i = 0; i < count; i++)
+        wait = cg_min32(wait, cg_server_call_timer(&memory->calls[i], now));
+    server->running = 0;
+    return wait;
+}
+
+/* --- the public rest --- */
+
+/* The largest decoded pair of request and reply among all methods. */
+static size_t cg_server_scratch(const cgrpc_server_desc *desc)
+{
+    size_t i, j, most = 0;
+    for (i = 0; i < desc->service_count; i++) {
+        const cgrpc_service *service = desc->services[i].service;
+        for (j = 0; j < service->method_count; j++) {
+            const cgrpc_method *method = &service->methods[j];
+            size_t words = CGRPC_WORDS(method->in_size) +
+                           CGRPC_WORDS(method->out_size);
+            most = words > most ? words : most;
+        }
+    }
+    return most * sizeof(cgrpc_word);
+}
+
+static cgrpc_result cg_server_check(const cgrpc_server *server,
+                                    const cgrpc_server_desc *desc)
+{
+    const cgrpc_server_memory *memory = server->memory;
+    size_t i;
+    if (!memory || !memory->call_count || !memory->conn_count || !desc ||
+        !desc->port || !desc->port->now || !desc->service_count)
+        return CGRPC_E_ARGUMENT;
+    for (i = 0; i < desc->service_count; i++)
+        if (desc->services[i].service->version != CGRPC_GENERATED_VERSION)
+            return CGRPC_E_LAYOUT;
+    if (cg_server_scratch(desc) > memory->scratch_bytes) {
+        CGRPC_LOG(0, "cgrpc: SCRATCH is %lu bytes, the services need %lu\n",
+                  (unsigned long)memory->scratch_bytes,
+                  (unsigned long)cg_server_scratch(desc));
+        return CGRPC_E_CONFIG;
+    }
+    if (memory->tx_bytes < CG_LEAST_TX || memory->rx_bytes < 8) {
+        CGRPC_LOG(0, "cgrpc: TX_BYTES is %lu, at least %u are needed; "
+                  "RX_BYTES is %lu, at least 8\n",
+                  (unsigned long)memory->tx_bytes, (unsigned)CG_LEAST_TX,
+                  (unsigned long)memory->rx_bytes);
+        return CGRPC_E_CONFIG;
+    }
+    return CGRPC_SUCCESS;
+}
+
+cgrpc_result cgrpc_server_init_(cgrpc_server *server,
+                                const cgrpc_server_desc *desc, size_t layout)
+{
+    const cgrpc_server_memory *memory = server->memory;
+    cgrpc_result result;
+    uint8_t *bytes;
+    size_t i;
+    if (layout != CGRPC_LAYOUT)
+        return CGRPC_E_LAYOUT;
+    result = cg_server_check(server, desc);
+    if (result != CGRPC_SUCCESS)
+        return result;
+    memset(server, 0, sizeof *server);
+    server->memory = memory;
+    server->desc = *desc;
+    server->scratch = memory->words;
+    server->states = server->scratch + CGRPC_WORDS(memory->scratch_bytes);
+    bytes = (uint8_t *)(server->states +
+                        memory->call_count * cg_server_state_words());
+    memset(memory->conns, 0, memory->conn_count * sizeof *memory->conns);
+    for (i = 0; i < memory->call_count; i++)
+        cgrpc_call_init(&memory->calls[i],
+                        bytes + i * CGRPC_CALL_BYTES(memory->rx_bytes),
+                        CGRPC_CALL_BYTES(memory->rx_bytes));
+    if (!cg_vocabulary_init(&server->words, desc->keys, desc->key_count))
+        return CGRPC_E_ARGUMENT;
+    server->words.services = desc->services;
+    server->words.service_count = desc->service_count;
+    return CGRPC_SUCCESS;
+}
+
+cgrpc_result cgrpc_server_accept(cgrpc_server *server, const cgrpc_io *io,
+                                 const char *peer)
+{
+    const cgrpc_server_memory *memory = server->memory;
+    size_t slot = 0, bytes = CGRPC_CONN_BYTES(memory->tx_bytes);
+    uint8_t *conns = (uint8_t *)(memory->words + memory->word_count) -
+                     memory->conn_count * bytes;
+    cgrpc_conn *conn;
+    while (slot < memory->conn_count && memory->conns[slot].ops)
+        slot++;
+    if (slot == memory->conn_count || server->draining)
+        return CGRPC_E_BUSY;
+    conn = &memory->conns[slot];
+    conn->ops = &cg_server_ops;
+    conn->owner = server;
+    conn->is_server = 1;
+    cg_conn_begin(conn, io, conns + slot * bytes, (uint32_t)bytes);
+    conn->peer = peer ? peer : "";
+    cg_conn_greet(conn, (uint32_t)memory->call_count,
+                  (uint32_t)memory->rx_bytes + 5);
+    return CGRPC_SUCCESS;
+}
+
+void cgrpc_server_drain(cgrpc_server *server) { server->draining = 1; }
+
+bool cgrpc_server_idle(const cgrpc_server *server)
+{
+    size_t i;
+    for (i = 0; i < server->memory->conn_count; i++)
+        if (server->memory->conns[i].ops)
+            return false;
+    return true;
+}
+
+void cgrpc_server_stop(cgrpc_server *server)
+{
+    const cgrpc_server_memory *memory = server->memory;
+    const cgrpc_port *port = server->desc.port;
+    uint32_t now = port->now(port->context);
+    size_t i;
+    for (i = 0; i < memory->conn_count; i++) {
+        cgrpc_conn *conn = &memory->conns[i];
+        if (!conn->ops)
+            continue;
+        cg_conn_fail(conn, CG_NO_ERROR);
+        cg_conn_write(conn, now);
+        cg_conn_close(conn);
+    }
+    for (i = 0; i < memory->call_count; i++)
+        cg_server_turn(&memory->calls[i], now);
+}
+
+static void cg_server_cancel(cgrpc_call *call)
+{
+    if (call->stage != CG_OPEN && call->stage != CG_FINISHING)
+        return;
+    cg_server_over(call, CGRPC_CANCELLED);
+    cg_stream_reset(call, CG_CANCEL);
+}
+
+bool cgrpc_send_initial(cgrpc_call *call)
+{
+    if (!call->is_server || call->stage != CG_OPEN)
+        return false;
+    call->blocked = !cg_server_put_headers(call);
+    return !call->blocked;
+}
+
+cgrpc_status cgrpc_fail(cgrpc_call *call, cgrpc_status status,
+                        const char *text)
+{
+    if (text && call->is_server && call->stage == CG_OPEN)
+        cg_metadata_explain(&call->metadata, CG_OUT_TRAILING, text);
+    return status;
+}
+
+#endif /* CGRPC_SERVER */
+
+/* ======================================================================
+ * The verbs of both roles, and texts
+ * ====================================================================== */
+
+void cgrpc_call_cancel(cgrpc_call *call)
+{
+#if CGRPC_SERVER
+    if (call->is_server)
+        cg_server_cancel(call);
+#endif
+#if CGRPC_CLIENT
+    if (!call->is_server && call->owner)
+        cg_client_cancel(call);
+#endif
+}
+
+/* The initial HEADERS, if they are still to go; false: no room. */
+static bool cg_call_put_headers(cgrpc_call *call)
+{
+#if CGRPC_SERVER
+    if (call->is_server)
+        return cg_server_put_headers(call);
+#endif
+#if CGRPC_CLIENT
+    if (!call->is_server)
+        return call->headers_out || cg_client_put_headers(call);
+#endif
+    return false;
+}
+
+/* A message that cannot be sent, or not to its end, ends its call. */
+static void cg_call_send_failed(cgrpc_call *call)
+{
+    bool begun = call->tx_sent != 0;
+    CGRPC_LOG(0, "cgrpc: %s: a message cannot be encoded, is larger than "
+              "TX_BYTES with CGRPC_REPLAY 0, or changed while it was being "
+              "sent in parts\n", call->method->path);
+#if CGRPC_SERVER
+    if (call->is_server && begun)
+        cg_server_break(call, CG_INTERNAL_ERROR);
+    else if (call->is_server)
+        cg_server_finish(call, CGRPC_INTERNAL,
+                         CG_TEXT("a message could not be sent"));
+#endif
+#if CGRPC_CLIENT
+    if (!call->is_server)
+        cg_client_over(call, CGRPC_INTERNAL,
+                       CG_TEXT("a message could not be sent"),
+                       begun ? CG_INTERNAL_ERROR : CG_CANCEL);
+#endif
+}
+
+bool cgrpc_send(cgrpc_call *call, const void *message)
+{
+    cg_outcome put = CG_SENT_WAIT;
+    bool one = call->is_server ? !(call->method->kind & CGRPC_SERVER_STREAM)
+                               : !(call->method->kind & CGRPC_CLIENT_STREAM);
+    if ((one && call->replied) || call->end_wanted)
+        return false;
+    if (call->stage == CG_OPEN && cg_call_put_headers(call))
+        put = cg_message_put(call, message, false);
+    else if (call->stage != CG_OPEN && call->stage != CG_QUEUED)
+        return false;
+    call->blocked = put == CG_SENT_WAIT;
+    call->replied = put == CG_SENT_ALL;
+    if (put == CG_SENT_BAD)
+        cg_call_send_failed(call);
+    return put == CG_SENT_ALL;
+}
+
+#if CGRPC_ERROR_TEXTS
+const char *cgrpc_status_text(cgrpc_status status)
+{
+    static const char *const texts[] = {
+        "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+        "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+        "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL",
+        "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"
+    };
+    return (unsigned)status <= CGRPC_UNAUTHENTICATED ? texts[status]
+                                                     : "not a status";
+}
+
+const char *cgrpc_result_text(cgrpc_result result)
+{
+    static const char *const texts[] = {
+        "success", "an argument is missing or makes no sense",
+        "defined too small: see the log for which size",
+        "cgrpc.h was compiled with other macros, or generated code is of "
+        "another version: rebuild all with one CGRPC_CONFIG_H",
+        "does not fit the memory given: see CGRPC_METADATA_BYTES, RX_BYTES",
+        "not now: the call is in use or has ended",
+        "all connections are taken: raise CONNS",
+        "the peer has closed the connection", "the connection failed"
+    };
+    size_t at = (size_t)-(int)result;
+    return at < sizeof texts / sizeof *texts ? texts[at] : "not a result";
+}
+#else
+const char *cgrpc_status_text(cgrpc_status status)
+{
+    (void)status;
+    return "";
+}
+
+const char *cgrpc_result_text(cgrpc_result result)
+{
+    (void)result;
+    return "";
+}
+#endif
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+
+#endif /* CGRPC_IMPLEMENTED */
+#endif /* CGRPC_IMPLEMENTATION */
