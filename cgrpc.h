@@ -382,14 +382,17 @@ typedef struct cgrpc_hpack_entry {
     uint32_t what; /* name id in the top 8 bits, the value's meaning below */
 } cgrpc_hpack_entry;
 
+/* Bytes stand first: small offsets make small code. */
+/* Small members first: a Cortex-M reaches them with short instructions. */
 typedef struct cgrpc_hpack_decoder {
-    const cgrpc_vocabulary *vocabulary;
-    void (*field)(void *context, uint8_t name, uint32_t value,
-                  unsigned flags);
-    void *context;
-    cgrpc_arena *arena;           /* where the texts of this block go */
-    uint8_t *store;               /* texts that table entries refer to */
-    uint16_t store_len, store_cap;
+    uint8_t state, kind, shift;   /* of the parser, of the integer */
+    uint8_t name, parse, flags;   /* of this field */
+    uint8_t last, digits;         /* of the value */
+    uint8_t quad, sextets;        /* of base64 */
+    uint8_t huffman_bits;
+    uint8_t which;                /* tag of the records of this block */
+    bool huffman, in_value, began, bad, keep, base64, padded;
+    bool text_lost;               /* a text was asked for that is gone */
     uint16_t limit;               /* the largest table a peer may choose */
     uint16_t max, used;           /* bytes: what it chose, what is taken */
     uint16_t count, head;         /* entries, and where the newest is */
@@ -398,30 +401,29 @@ typedef struct cgrpc_hpack_decoder {
     uint16_t span, record, mark;  /* in the arena: field, record, value */
     uint16_t matched;             /* bytes of `word` */
     uint16_t ordinal;             /* of `word` in its list, from 1 */
-    uint8_t which;                /* tag of the records of this block */
-    uint8_t state, kind, shift;   /* of the parser, of the integer */
-    uint8_t name, parse, flags;   /* of this field */
-    uint8_t last, digits;         /* of the value */
-    uint8_t quad, sextets;        /* of base64 */
-    uint8_t huffman_bits;
-    bool huffman, in_value, began, bad, keep, base64, padded;
-    bool text_lost;               /* a text was asked for that is gone */
+    uint16_t store_len, store_cap;
+    uint8_t *store;               /* texts that table entries refer to */
     uint32_t number;              /* integer; then bytes left of a string */
     uint32_t huffman_window;
     uint32_t value;
     const char *word;             /* the candidate that still matches */
+    cgrpc_arena *arena;           /* where the texts of this block go */
+    const cgrpc_vocabulary *vocabulary;
+    void (*field)(void *context, uint8_t name, uint32_t value,
+                  unsigned flags);
+    void *context;
     cgrpc_hpack_entry table[CGRPC_HPACK_TABLE_BYTES / 32];
 } cgrpc_hpack_decoder;
 
 /* What our side put into the peer's table: constants only, never evicted,
  * so the entry i has the number i. */
 typedef struct cgrpc_hpack_encoder {
-    const void *keys[CGRPC_HPACK_CACHE]; /* identity of the value */
-    uint8_t names[CGRPC_HPACK_CACHE];
     uint8_t count;
     bool resize;    /* the next block begins with size updates */
     uint16_t limit; /* of the peer's table; never over 4096 */
     uint16_t used;
+    uint8_t names[CGRPC_HPACK_CACHE];
+    const void *keys[CGRPC_HPACK_CACHE]; /* identity of the value */
 } cgrpc_hpack_encoder;
 /* ======================================================================
  * >>client_api
@@ -606,34 +608,12 @@ void cgrpc_server_stop(cgrpc_server *server);
     ((TX_BYTES) + CGRPC_TX_RESERVE + CGRPC_METADATA_BYTES)
 #define CGRPC_CALL_BYTES(RX_BYTES) ((RX_BYTES) + 5 + CGRPC_METADATA_BYTES)
 
+/* Bytes and flags stand first: small offsets make small code. */
 struct cgrpc_call {
-    uint8_t *memory; /* metadata, then the receive buffer */
-    size_t memory_bytes;
-    cgrpc_call *next; /* on its connection's or channel's list */
-    cgrpc_conn *conn; /* NULL: has no stream (yet, or any more) */
-    const cgrpc_method *method;
-    void *owner;          /* the server or channel */
-    const cgrpc_serving *serving; /* server: whose handler runs */
-    const void *request;  /* client: the one message of a unary side */
-    void *response;       /* client: where a unary answer goes */
-    cgrpc_end_hook hook;  /* on_end, or done */
-    void *user;
-    const uint8_t *rest;  /* encoded bytes that are still to be sent */
-    uint32_t rest_len;
-    cgrpc_arena metadata;
-    uint32_t id;          /* of the stream; 0: none */
-    int32_t tx_window;    /* what we may send; negative after SETTINGS */
-    int32_t rx_window;    /* what the peer may send */
-    uint32_t rx_len;      /* bytes in the receive buffer */
-    uint32_t content_left;
-    uint32_t deadline;    /* if has_deadline */
-    uint32_t tx_total;    /* of a message that goes out in parts */
-    uint32_t tx_sent;
-    uint32_t tx_check;    /* over the bytes sent of it */
-    uint32_t tx_need;     /* room that a waiting message needs */
     uint8_t stage;        /* cg_stage */
     uint8_t status;
     volatile uint8_t woken;
+    uint8_t not_grpc;     /* plain HTTP: its status less 400 */
     unsigned has_deadline : 1;
     unsigned has_length : 1;   /* content_left counts */
     unsigned is_server : 1;
@@ -644,11 +624,9 @@ struct cgrpc_call {
     unsigned end_wanted : 1;   /* client: after what is written, END_STREAM */
     unsigned ran : 1;          /* the handler has run */
     unsigned blocked : 1;      /* a send found no room */
-    unsigned replied : 1;      /* one message is on its way */
+    unsigned replied : 1;      /* one message was sent */
     unsigned waiting : 1;      /* the handler waits for a wake */
-    unsigned not_grpc : 2;     /* answered in plain HTTP: 1: 405, 2: 415 */
     unsigned request_sent : 1; /* client: of a unary side */
-    unsigned compressed : 1;   /* client: the answer has a grpc-encoding */
     unsigned received : 1;     /* client: a message was taken */
     unsigned taken : 1;        /* client: a raw message is in use */
     unsigned refusing : 1;     /* names the encodings that are known */
@@ -657,18 +635,40 @@ struct cgrpc_call {
     unsigned wait_ready : 1;   /* client: no fail-fast */
     unsigned retried : 1;      /* client: refused unprocessed once */
     unsigned null_run : 1;     /* the handler was last run without `in` */
+    uint8_t *memory;           /* metadata, then the receive buffer */
+    size_t memory_bytes;
+    cgrpc_call *next;     /* on its connection's or channel's list */
+    cgrpc_conn *conn;     /* NULL: has no stream (yet, or any more) */
+    const cgrpc_method *method;
+    void *owner;          /* the server or channel */
+    const cgrpc_serving *serving; /* server: whose handler runs */
+    const void *request;  /* client: the one message of a unary side */
+    void *response;       /* client: where a unary answer goes */
+    const uint8_t *rest;  /* encoded bytes that are still to be sent */
+    uint32_t rest_len;
+    uint32_t id;          /* of the stream; 0: none */
+    int32_t tx_window;    /* what we may send; negative after SETTINGS */
+    int32_t rx_window;    /* what the peer may send */
+    uint32_t rx_len;      /* bytes in the receive buffer */
+    uint32_t content_left;
+    uint32_t deadline;    /* if has_deadline */
+    uint32_t tx_total;    /* of a message that goes out in parts */
+    uint32_t tx_sent;
+    uint32_t tx_check;    /* over the bytes sent of it */
+    uint32_t tx_need;     /* room that a waiting message needs */
+    cgrpc_arena metadata;
+    cgrpc_end_hook hook;  /* on_end, or done */
+    void *user;
 };
 
 /* What a header block said so far. */
 typedef struct cgrpc_head {
-    uint32_t path, timeout, length, grpc_status;
-    uint32_t http_status;
-    uint16_t seen;
-    uint8_t type, encoding, method;
-    unsigned regular : 1;   /* a field that is not a pseudo-header came */
-    unsigned malformed : 1; /* RFC 9113, 8.1.1: reset the stream */
-    unsigned overflow : 1;  /* metadata beyond CGRPC_METADATA_BYTES */
-    unsigned bad_value : 1; /* a metadata value that cannot be decoded */
+    bool regular;   /* a field that is not a pseudo-header came */
+    bool malformed; /* RFC 9113, 8.1.1: reset the stream */
+    bool overflow;  /* metadata beyond CGRPC_METADATA_BYTES */
+    bool bad_value; /* a metadata value that cannot be decoded */
+    uint16_t seen;  /* a bit a slot */
+    uint32_t value[11];
 } cgrpc_head;
 
 /* The last streams that ended, so that late frames are known, and the
@@ -681,17 +681,33 @@ typedef struct cgrpc_closed {
 } cgrpc_closed;
 
 struct cgrpc_conn {
+    uint8_t state;        /* cg_parse */
+    uint8_t frame_type, frame_flags, frame_pad;
+    uint8_t small_len;
+    uint8_t closed_next;
+    uint8_t draining;     /* 1: first GOAWAY sent, 2: the last */
+    bool is_server;
+    bool dead;            /* discards everything */
+    bool settings_in;     /* the peer's SETTINGS came */
+    bool settings_acked;
+    bool flushing;        /* the ACK of a table size 0 is awaited */
+    bool block_ends;      /* the block in progress carries END_STREAM */
+    bool trailers;
+    bool goaway_in;
+    bool unread;          /* input waits in the stream */
+    bool stalled;         /* output waits since `moved` */
+    bool wrote;           /* the last attempt moved bytes */
+    bool timed;           /* something must happen until `timer` */
     const struct cgrpc_conn_ops *ops; /* NULL: this slot is free */
     void *owner;          /* the server or channel */
-    cgrpc_io io;
-    const char *peer;
     cgrpc_call *calls;    /* with an open stream */
     cgrpc_call *call;     /* of the frame in progress; NULL: discard */
     uint8_t *tx;
     uint32_t tx_cap, tx_start, tx_end;
     uint32_t frame_id, frame_left;
-    uint32_t block_id;    /* stream of the header block in progress */
     uint32_t last_id;     /* highest stream that the opener has used */
+    uint32_t block_id;    /* stream of the header block in progress */
+    uint32_t block_bytes;
     uint32_t goaway_id;   /* streams above it are not processed */
     uint32_t peer_frame;  /* peer's SETTINGS_MAX_FRAME_SIZE */
     uint32_t peer_streams;
@@ -700,33 +716,16 @@ struct cgrpc_conn {
     int32_t tx_window;    /* connection flow control, as in a call */
     int32_t rx_window;
     int32_t rx_top;
-    uint32_t opened;      /* streams open, counting those without a call */
     uint32_t bucket;      /* cheap frames still tolerated */
     uint32_t bucket_time;
     uint32_t moved;       /* when bytes last went out, or came to wait */
-    uint32_t began;       /* when it connected, or began to die */
-    uint32_t block_bytes;
-    uint8_t frame_type, frame_flags, frame_pad;
-    uint8_t state;        /* cg_parse */
-    uint8_t small_len;
+    uint32_t timer;
+    uint32_t opened;      /* streams with a call */
+    cgrpc_io io;
+    const char *peer;
     uint8_t small[24];    /* a frame header or small payload, gathered */
-    uint8_t closed_next;
-    uint8_t error;        /* the code a dead connection died of */
-    unsigned is_server : 1;
-    unsigned settings_in : 1;   /* the peer's SETTINGS came */
-    unsigned settings_acked : 1;
-    unsigned settings_due : 1;  /* table size flush: SETTINGS to write */
-    unsigned flushing : 1;      /* ... and its ACK awaited */
-    unsigned block_ends : 1;    /* the block in progress carries END_STREAM */
-    unsigned trailers : 1;
-    unsigned dead : 1;          /* discards everything */
-    unsigned closed_io : 1;
-    unsigned draining : 2;      /* 1: first GOAWAY sent, 2: the last */
-    unsigned goaway_in : 1;
-    unsigned unread : 1;        /* input waits in the stream */
-    unsigned stalled : 1;       /* output waits since `moved` */
-    cgrpc_closed closed[CGRPC_CLOSED_STREAMS];
     cgrpc_head head;
+    cgrpc_closed closed[CGRPC_CLOSED_STREAMS];
     cgrpc_hpack_encoder encoder;
     cgrpc_hpack_decoder decoder;
 };
@@ -3082,76 +3081,61 @@ static void cg_stream_reset(cgrpc_call *call, uint8_t code)
     cg_closed_flush(conn);
 }
 
-/* A field of the header block in progress: RFC 9113, 8.2 and 8.3. */
-enum { CG_TYPE_NONE = 0 };
+/* The fields of the header block in progress that mean something here, each
+ * with a slot in cgrpc_head: RFC 9113, 8.2 and 8.3, and gRPC's own. */
+enum { CG_TYPE_NONE = 0 }; /* a content-type that is not gRPC's */
+enum { CG_NO_SLOT = 0, CG_HAS_AUTHORITY = 1, CG_HAS_METHOD = 2,
+       CG_HAS_PATH = 3, CG_HAS_SCHEME = 4, CG_HAS_STATUS = 5,
+       CG_HAS_LENGTH = 6, CG_HAS_TYPE = 7, CG_HAS_TIMEOUT = 8,
+       CG_HAS_ENCODING = 9, CG_HAS_GRPC_STATUS = 10, CG_HAS_TE = 11,
+       CG_FORBIDDEN = 12 };
 
-enum { CG_SAW_METHOD = 1, CG_SAW_SCHEME = 2, CG_SAW_PATH = 4,
-       CG_SAW_AUTHORITY = 8, CG_SAW_STATUS = 16, CG_SAW_LENGTH = 32,
-       CG_SAW_TYPE = 64, CG_SAW_TIMEOUT = 128, CG_SAW_GRPC_STATUS = 256,
-       CG_SAW_ENCODING = 512 };
-
-/* A field that may come once: false the second time. */
-static bool cg_head_once(cgrpc_head *head, unsigned bit)
-{
-    if (head->seen & bit)
-        return false;
-    head->seen = (uint16_t)(head->seen | bit);
-    return true;
-}
-
-static void cg_head_pseudo(cgrpc_head *head, unsigned bit, bool allowed,
-                           uint32_t value)
-{
-    if (!allowed || head->regular || value == CG_VALUE_MALFORMED ||
-        !cg_head_once(head, bit))
-        head->malformed = 1;
-}
-
-static void cg_head_length(cgrpc_head *head, uint32_t value)
-{
-    bool again = !cg_head_once(head, CG_SAW_LENGTH);
-    if (value == CG_VALUE_MALFORMED || (again && value != head->length))
-        head->malformed = 1;
-    head->length = value;
-}
-
-/* Fields with a meaning of their own; the rest is metadata or nothing. */
-static void cg_head_regular(cgrpc_head *head, uint8_t name, uint32_t value)
+static unsigned cg_head_slot(uint8_t name)
 {
     switch (name) {
     case CG_NAME_CONTENT_LENGTH:
-        cg_head_length(head, value);
-        break;
+        return CG_HAS_LENGTH;
     case CG_NAME_CONTENT_TYPE:
-        cg_head_once(head, CG_SAW_TYPE);
-        head->type = (uint8_t)value;
-        break;
+        return CG_HAS_TYPE;
     case CG_NAME_GRPC_TIMEOUT:
-        cg_head_once(head, CG_SAW_TIMEOUT);
-        head->timeout = value;
-        break;
+        return CG_HAS_TIMEOUT;
     case CG_NAME_GRPC_ENCODING:
-        cg_head_once(head, CG_SAW_ENCODING);
-        head->encoding = (uint8_t)value;
-        break;
+        return CG_HAS_ENCODING;
     case CG_NAME_GRPC_STATUS:
-        cg_head_once(head, CG_SAW_GRPC_STATUS);
-        head->grpc_status = value;
-        break;
+        return CG_HAS_GRPC_STATUS;
     case CG_NAME_TE:
-        if (value != CG_TE_TRAILERS)
-            head->malformed = 1;
-        break;
+        return CG_HAS_TE;
     case CG_NAME_CONNECTION:
     case CG_NAME_KEEP_ALIVE:
     case CG_NAME_PROXY_CONNECTION:
     case CG_NAME_TRANSFER_ENCODING:
     case CG_NAME_UPGRADE:
-        head->malformed = 1;
-        break;
+        return CG_FORBIDDEN;
     default:
-        break;
+        return name <= CG_NAME_STATUS ? name : CG_NO_SLOT;
     }
+}
+
+static bool cg_head_has(const cgrpc_head *head, unsigned slot)
+{
+    return (head->seen >> slot & 1) != 0;
+}
+
+/* May that field stand there, with that value? Pseudo-fields come first and
+ * once, and each only where it belongs. */
+static bool cg_head_allows(const cgrpc_conn *conn, unsigned slot,
+                           uint32_t value)
+{
+    const cgrpc_head *head = &conn->head;
+    bool again = cg_head_has(head, slot);
+    if (slot == CG_HAS_LENGTH)
+        return !again || value == head->value[slot];
+    if (slot == CG_HAS_TE)
+        return value == CG_TE_TRAILERS;
+    if (slot > CG_HAS_STATUS)
+        return slot != CG_FORBIDDEN;
+    return !again && !head->regular && !conn->trailers &&
+           conn->is_server == (slot != CG_HAS_STATUS);
 }
 
 static void cg_head_field(void *context, uint8_t name, uint32_t value,
@@ -3159,37 +3143,21 @@ static void cg_head_field(void *context, uint8_t name, uint32_t value,
 {
     cgrpc_conn *conn = (cgrpc_conn *)context;
     cgrpc_head *head = &conn->head;
-    bool request = conn->is_server && !conn->trailers;
-    bool response = !conn->is_server && !conn->trailers;
-    if (flags & CG_FIELD_MALFORMED)
-        head->malformed = 1;
+    unsigned slot = cg_head_slot(name);
     if (flags & (CG_FIELD_OVERFLOW | CG_FIELD_LOST))
-        head->overflow = 1;
+        head->overflow = true;
     if (flags & CG_FIELD_NO_BASE64)
-        head->bad_value = 1;
-    switch (name) {
-    case CG_NAME_METHOD:
-        cg_head_pseudo(head, CG_SAW_METHOD, request, value);
-        head->method = (uint8_t)value;
+        head->bad_value = true;
+    if ((flags & CG_FIELD_MALFORMED && slot != CG_HAS_TIMEOUT &&
+         slot != CG_HAS_GRPC_STATUS) ||
+        (slot && !cg_head_allows(conn, slot, value)))
+        head->malformed = true;
+    if (slot == CG_NO_SLOT || slot > CG_HAS_STATUS)
+        head->regular = true;
+    if (slot == CG_NO_SLOT || slot >= CG_HAS_TE)
         return;
-    case CG_NAME_SCHEME:
-        cg_head_pseudo(head, CG_SAW_SCHEME, request, value);
-        return;
-    case CG_NAME_PATH:
-        cg_head_pseudo(head, CG_SAW_PATH, request, value);
-        head->path = value;
-        return;
-    case CG_NAME_AUTHORITY:
-        cg_head_pseudo(head, CG_SAW_AUTHORITY, request, 0);
-        return;
-    case CG_NAME_STATUS:
-        cg_head_pseudo(head, CG_SAW_STATUS, response, value);
-        head->http_status = value;
-        return;
-    default:
-        head->regular = 1;
-        cg_head_regular(head, name, value);
-    }
+    head->seen = (uint16_t)(head->seen | 1u << slot);
+    head->value[slot] = value;
 }
 
 /* ======================================================================
@@ -3232,6 +3200,12 @@ enum {
 
 static const char cg_preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+static void cg_conn_set_timer(cgrpc_conn *conn, uint32_t ms)
+{
+    conn->timer = conn->ops->now(conn) + ms;
+    conn->timed = true;
+}
+
 /* Ends a connection for cause: GOAWAY, then silence until it closes. */
 static void cg_conn_fail(cgrpc_conn *conn, uint8_t code)
 {
@@ -3241,8 +3215,7 @@ static void cg_conn_fail(cgrpc_conn *conn, uint8_t code)
               (unsigned)code);
     cg_frame_goaway(conn, conn->is_server ? conn->last_id : 0, code);
     conn->dead = 1;
-    conn->error = code;
-    conn->began = conn->ops->now(conn);
+    cg_conn_set_timer(conn, CG_DYING_MS);
     conn->ops->lost(conn);
 }
 
@@ -3396,7 +3369,7 @@ static void cg_conn_drain(cgrpc_conn *conn)
     cg_frame_goaway(conn, 0x7fffffff, CG_NO_ERROR);
     cg_frame_put(conn, CG_PING, 0, 0, cg_drain_ping, 8);
     conn->draining = 1;
-    conn->began = conn->ops->now(conn);
+    cg_conn_set_timer(conn, CG_LINGER_MS);
 }
 
 static void cg_conn_drain_last(cgrpc_conn *conn)
@@ -3404,6 +3377,7 @@ static void cg_conn_drain_last(cgrpc_conn *conn)
     if (conn->draining == 1 &&
         cg_frame_goaway(conn, conn->last_id, CG_NO_ERROR))
         conn->draining = 2;
+    conn->timed = conn->draining != 2;
 }
 
 static void cg_conn_ping(cgrpc_conn *conn)
@@ -3585,10 +3559,6 @@ static void cg_conn_data(cgrpc_conn *conn)
 {
     cgrpc_call *call = cg_stream_find(conn, conn->frame_id);
     int32_t len = (int32_t)conn->frame_left;
-    if (cg_conn_idle(conn, conn->frame_id)) {
-        cg_conn_fail(conn, CG_PROTOCOL_ERROR);
-        return;
-    }
     if (len > conn->rx_window) {
         cg_conn_fail(conn, CG_FLOW_CONTROL_ERROR);
         return;
@@ -3617,56 +3587,55 @@ static void cg_conn_data_end(cgrpc_conn *conn)
     if (conn->frame_flags & CG_END_STREAM) {
         call->ended_in = 1;
         conn->ops->ended(call);
-    } else if (call->stage == CG_OPEN) {
+    } else if (call->stage == CG_OPEN && !call->not_grpc) {
         cg_flow_credit_call(conn, call);
     }
 }
 
 /* --- the frame machine --- */
 
+/* What a frame of each type must look like: its exact length, if it has one,
+ * and its stream. */
+enum { CG_ON_CONN = 0x80, CG_ON_STREAM = 0x40, CG_ON_USED = 0x20,
+       CG_NEVER = 0x10 };
+static const uint8_t cg_frame_rules[] = {
+    CG_ON_STREAM | CG_ON_USED,     /* DATA */
+    CG_ON_STREAM,                  /* HEADERS */
+    CG_ON_STREAM | 5,              /* PRIORITY */
+    CG_ON_STREAM | CG_ON_USED | 4, /* RST_STREAM */
+    CG_ON_CONN,                    /* SETTINGS */
+    CG_NEVER,                      /* PUSH_PROMISE */
+    CG_ON_CONN | 8,                /* PING */
+    CG_ON_CONN,                    /* GOAWAY */
+    CG_ON_USED | 4,                /* WINDOW_UPDATE */
+    CG_ON_STREAM                   /* CONTINUATION */
+};
+
 /* Checks that hold whatever a frame says; 0 or an error code. */
 static uint8_t cg_frame_check(const cgrpc_conn *conn)
 {
     uint32_t len = conn->frame_left, id = conn->frame_id;
-    uint8_t type = conn->frame_type;
+    uint8_t type = conn->frame_type, rule, exact;
+    bool ack = type == CG_SETTINGS && (conn->frame_flags & CG_ACK);
     if (len > CG_MAX_FRAME)
         return CG_FRAME_SIZE_ERROR;
-    if (!conn->settings_in &&
-        (type != CG_SETTINGS || (conn->frame_flags & CG_ACK)))
+    if (!conn->settings_in && (type != CG_SETTINGS || ack))
         return CG_PROTOCOL_ERROR;
     if (conn->block_id ? (type != CG_CONTINUATION || id != conn->block_id)
                        : type == CG_CONTINUATION)
         return CG_PROTOCOL_ERROR;
-    switch (type) {
-    case CG_DATA:
-    case CG_HEADERS:
-    case CG_CONTINUATION:
-        return id ? CG_NO_ERROR : CG_PROTOCOL_ERROR;
-    case CG_PRIORITY:
-        return !id ? CG_PROTOCOL_ERROR
-                   : len != 5 ? CG_FRAME_SIZE_ERROR : CG_NO_ERROR;
-    case CG_RST_STREAM:
-        return !id || cg_conn_idle(conn, id) ? CG_PROTOCOL_ERROR
-                   : len != 4 ? CG_FRAME_SIZE_ERROR : CG_NO_ERROR;
-    case CG_SETTINGS:
-        if (id)
-            return CG_PROTOCOL_ERROR;
-        return len % 6 || ((conn->frame_flags & CG_ACK) && len)
-                   ? CG_FRAME_SIZE_ERROR : CG_NO_ERROR;
-    case CG_PUSH_PROMISE:
-        return CG_PROTOCOL_ERROR;
-    case CG_PING:
-        return id ? CG_PROTOCOL_ERROR
-                  : len != 8 ? CG_FRAME_SIZE_ERROR : CG_NO_ERROR;
-    case CG_GOAWAY:
-        return id ? CG_PROTOCOL_ERROR
-                  : len < 8 ? CG_FRAME_SIZE_ERROR : CG_NO_ERROR;
-    case CG_WINDOW_UPDATE:
-        return id && cg_conn_idle(conn, id) ? CG_PROTOCOL_ERROR
-                   : len != 4 ? CG_FRAME_SIZE_ERROR : CG_NO_ERROR;
-    default:
+    if (type > CG_CONTINUATION)
         return CG_NO_ERROR;
-    }
+    rule = cg_frame_rules[type];
+    exact = rule & 15;
+    if (rule & CG_NEVER || (rule & CG_ON_CONN && id) ||
+        (rule & CG_ON_STREAM && !id) ||
+        (rule & CG_ON_USED && id && cg_conn_idle(conn, id)))
+        return CG_PROTOCOL_ERROR;
+    if ((exact && len != exact) || (type == CG_SETTINGS && len % 6) ||
+        (ack && len) || (type == CG_GOAWAY && len < 8))
+        return CG_FRAME_SIZE_ERROR;
+    return CG_NO_ERROR;
 }
 
 /* Pad length and priority fields in front of a body. */
@@ -3699,7 +3668,9 @@ static void cg_frame_end(cgrpc_conn *conn)
             cg_conn_block_end(conn);
         break;
     case CG_SETTINGS:
-        conn->settings_in = 1;
+        if (!conn->settings_in)
+            conn->timed = false;
+        conn->settings_in = true;
         if (conn->frame_flags & CG_ACK)
             cg_conn_settings_ack(conn);
         else
@@ -3937,45 +3908,45 @@ static bool cg_conn_write(cgrpc_conn *conn, uint32_t now)
 {
     uint32_t len = conn->tx_end - conn->tx_start;
     int sent;
+    conn->wrote = false;
     if (len == 0)
         return true;
     sent = conn->io.ops->send(conn->io.context, conn->tx + conn->tx_start,
                               len);
+    conn->wrote = sent > 0;
     if (sent < 0)
         return false;
-    if (sent > 0 || !conn->stalled)
+    if (conn->wrote || !conn->stalled)
         conn->moved = now;
     conn->tx_start += (uint32_t)sent;
     if (conn->tx_start == conn->tx_end)
         conn->tx_start = conn->tx_end = 0;
     conn->stalled = conn->tx_end != 0;
-    return !conn->stalled || now - conn->moved < CGRPC_STALL_MS;
+    return !conn->stalled ||
+           cg_time_left(conn->moved + CGRPC_STALL_MS, now) > 0;
 }
 
-/* The connection has said all it had to say and waits for nothing. */
-static bool cg_conn_spent(const cgrpc_conn *conn, uint32_t now)
+/* The connection has said all it had to say, or its time is up. */
+static bool cg_conn_spent(cgrpc_conn *conn, uint32_t now)
 {
-    if (conn->dead)
-        return now - conn->began >= CG_DYING_MS;
-    if (!conn->settings_in && now - conn->began >= CG_GREET_MS)
-        return true;
+    if (conn->timed && cg_time_left(conn->timer, now) == 0) {
+        if (conn->dead || conn->draining != 1)
+            return true;
+        cg_conn_drain_last(conn);
+    }
     return conn->draining == 2 && !conn->calls && conn->tx_end == 0;
 }
 
-/* Milliseconds until a timer of the connection is due. */
+/* Milliseconds until the connection must be looked at. */
 static uint32_t cg_conn_timer(const cgrpc_conn *conn, uint32_t now)
 {
     uint32_t left = UINT32_MAX;
     if (conn->unread && cg_tx_free(conn) >= CG_WORST_REPLY)
         return 0;
-    if (!conn->settings_in)
-        left = cg_time_left(conn->began + CG_GREET_MS, now);
+    if (conn->timed)
+        left = cg_time_left(conn->timer, now);
     if (conn->stalled)
         left = cg_min32(left, cg_time_left(conn->moved + CGRPC_STALL_MS, now));
-    if (conn->dead)
-        left = cg_min32(left, cg_time_left(conn->began + CG_DYING_MS, now));
-    if (conn->draining == 1)
-        left = cg_min32(left, cg_time_left(conn->began + CG_LINGER_MS, now));
     return left;
 }
 
@@ -3998,7 +3969,8 @@ static void cg_conn_begin(cgrpc_conn *conn, const cgrpc_io *io,
     conn->peer_streams = UINT32_MAX;
     conn->goaway_id = 0x7fffffff;
     conn->bucket = CGRPC_ABUSE_BURST;
-    conn->bucket_time = conn->began = conn->moved = ops->now(conn);
+    conn->bucket_time = conn->moved = ops->now(conn);
+    cg_conn_set_timer(conn, CG_GREET_MS);
     cg_hpack_init(&conn->decoder, ops->words(conn), memory,
                   CGRPC_METADATA_BYTES);
     conn->decoder.field = cg_head_field;
@@ -4416,8 +4388,9 @@ static cg_outcome cg_message_put_once(cgrpc_call *call, const void *message,
     return CG_SENT_ALL;
 }
 
-/* Sends what can go of call->rest; END_STREAM with its last byte if `end`. */
-static void cg_rest_put(cgrpc_call *call, bool end)
+/* Sends what can go of call->rest, END_STREAM with its last byte if `end`;
+ * false: nothing could. */
+static bool cg_rest_put(cgrpc_call *call, bool end)
 {
     cg_sink sink;
     cg_sink_init(&sink, call);
@@ -4425,6 +4398,7 @@ static void cg_rest_put(cgrpc_call *call, bool end)
     call->rest += sink.sent;
     call->rest_len -= sink.sent;
     cg_sink_commit(&sink, call, end && call->rest_len == 0);
+    return sink.sent != 0;
 }
 
 /* ======================================================================
@@ -4540,6 +4514,14 @@ static cgrpc_status cg_rx_judge(const cgrpc_call *call, const char **why)
         return CGRPC_UNIMPLEMENTED;
     }
     return CGRPC_OK;
+}
+
+/* content-length, if it was given and is not too large to be checked. */
+static void cg_rx_expect(cgrpc_call *call, const cgrpc_head *head)
+{
+    call->content_left = head->value[CG_HAS_LENGTH];
+    call->has_length = cg_head_has(head, CG_HAS_LENGTH) &&
+                       call->content_left != CG_VALUE_LARGE;
 }
 
 /* content-length against DATA (RFC 9113, 8.1.1); false: they disagree. */
@@ -4816,25 +4798,30 @@ static cgrpc_call *cg_client_refuse(cgrpc_conn *conn, uint32_t id)
     return NULL;
 }
 
+/* An answer that is not gRPC: its status is known now, its body is passed
+ * over, as long as the window lasts. */
+static void cg_client_judge_http(cgrpc_call *call, const cgrpc_head *head)
+{
+    uint32_t http = head->value[CG_HAS_STATUS];
+    const char *why = CG_TEXT("HTTP status is not 200");
+    if (http == 200 && head->value[CG_HAS_TYPE] != CG_TYPE_NONE)
+        return;
+    if (http == 200)
+        why = CG_TEXT("content-type is not application/grpc");
+    call->not_grpc = 1;
+    call->status = (uint8_t)cg_status_of_http(http);
+    if (why)
+        cg_metadata_explain(&call->metadata, CG_IN_TRAILING, why);
+}
+
 /* The first header block of an answer that is not Trailers-Only. */
 static void cg_client_answer(cgrpc_call *call, const cgrpc_head *head)
 {
-    if (head->http_status >= 100 && head->http_status < 200)
+    if (head->value[CG_HAS_STATUS] < 200)
         return; /* informational: the real one is still to come */
     call->headers_in = 1;
-    if ((head->seen & CG_SAW_LENGTH) && head->length != CG_VALUE_LARGE) {
-        call->has_length = 1;
-        call->content_left = head->length;
-    }
-    call->compressed = (head->seen & CG_SAW_ENCODING) &&
-                       head->encoding != CG_ENCODING_IDENTITY;
-    if (head->http_status != 200)
-        cg_client_over(call, cg_status_of_http(head->http_status),
-                       CG_TEXT("HTTP status is not 200"), CG_CANCEL);
-    else if (head->type == CG_TYPE_NONE)
-        cg_client_over(call, CGRPC_UNKNOWN,
-                       CG_TEXT("content-type is not application/grpc"),
-                       CG_CANCEL);
+    cg_rx_expect(call, head);
+    cg_client_judge_http(call, head);
 }
 
 /* What can be wrong with an OK: not exactly one message. */
@@ -4854,14 +4841,13 @@ static void cg_client_finish(cgrpc_call *call, const cgrpc_head *head)
     const char *why = NULL;
     cgrpc_status status = CGRPC_UNKNOWN;
     uint8_t reset = call->ended_out ? CG_NO_ERROR : CG_CANCEL;
-    if (head && (head->seen & CG_SAW_GRPC_STATUS)) {
-        if (head->grpc_status <= CGRPC_UNAUTHENTICATED)
-            status = (cgrpc_status)head->grpc_status;
+    if (call->not_grpc) {
+        status = (cgrpc_status)call->status;
+    } else if (head && cg_head_has(head, CG_HAS_GRPC_STATUS)) {
+        if (head->value[CG_HAS_GRPC_STATUS] <= CGRPC_UNAUTHENTICATED)
+            status = (cgrpc_status)head->value[CG_HAS_GRPC_STATUS];
         if (status == CGRPC_OK)
             status = cg_client_count(call, &why);
-    } else if (head && head->http_status && head->http_status != 200) {
-        status = cg_status_of_http(head->http_status);
-        why = CG_TEXT("HTTP status is not 200");
     } else {
         why = CG_TEXT("the answer ended without grpc-status");
     }
@@ -4873,7 +4859,7 @@ static void cg_client_headers(cgrpc_call *call, const cgrpc_head *head,
 {
     bool trailers = call->headers_in;
     if (head->malformed || (trailers && !end) ||
-        (!trailers && !(head->seen & CG_SAW_STATUS))) {
+        (!trailers && !cg_head_has(head, CG_HAS_STATUS))) {
         cg_client_over(call, CGRPC_INTERNAL,
                        CG_TEXT("malformed header block"), CG_PROTOCOL_ERROR);
         return;
@@ -4889,15 +4875,12 @@ static void cg_client_headers(cgrpc_call *call, const cgrpc_head *head,
         return;
     }
     call->ended_in = 1;
+    if (!trailers && !cg_head_has(head, CG_HAS_GRPC_STATUS))
+        cg_client_judge_http(call, head);
     if (call->has_length && call->content_left)
         cg_client_over(call, CGRPC_INTERNAL,
                        CG_TEXT("content-length does not fit the data"),
                        CG_PROTOCOL_ERROR);
-    else if (!trailers && !(head->seen & CG_SAW_GRPC_STATUS) &&
-             head->http_status == 200 && head->type == CG_TYPE_NONE)
-        cg_client_over(call, CGRPC_UNKNOWN,
-                       CG_TEXT("content-type is not application/grpc"),
-                       call->ended_out ? CG_NO_ERROR : CG_CANCEL);
     else
         cg_client_finish(call, head);
 }
@@ -4910,6 +4893,11 @@ static void cg_client_data(cgrpc_call *call, const uint8_t *in, uint32_t len)
         cg_client_over(call, CGRPC_INTERNAL,
                        CG_TEXT("DATA that its headers do not allow"),
                        CG_PROTOCOL_ERROR);
+        return;
+    }
+    if (call->not_grpc) {
+        if (call->rx_window <= 0)
+            cg_client_over(call, (cgrpc_status)call->status, NULL, CG_CANCEL);
         return;
     }
     if (len > cg_rx_cap(call) - call->rx_len) {
@@ -5194,9 +5182,9 @@ static uint32_t cg_channel_timer(const cgrpc_channel *channel, uint32_t now)
 }
 
 /* A connection that takes no new streams and has none left is of no use. */
-static bool cg_channel_spent(const cgrpc_channel *channel, uint32_t now)
+static bool cg_channel_spent(cgrpc_channel *channel, uint32_t now)
 {
-    const cgrpc_conn *conn = &channel->conn;
+    cgrpc_conn *conn = &channel->conn;
     return cg_conn_spent(conn, now) ||
            (conn->settings_in && !conn->dead && !cg_channel_ready(channel) &&
             !conn->calls);
@@ -5369,13 +5357,6 @@ cgrpc_status cgrpc_unary(cgrpc_channel *channel, const cgrpc_method *method,
     return cgrpc_call_status(call);
 }
 
-void cgrpc_send_end(cgrpc_call *call)
-{
-    call->end_wanted = 1;
-    if (call->stage == CG_OPEN && !call->is_server)
-        cg_client_pump(call);
-}
-
 cgrpc_recv_result cgrpc_recv(cgrpc_call *call, void *message)
 {
     uint32_t len = cg_rx_message(call);
@@ -5513,17 +5494,10 @@ const char *cgrpc_call_authority(const cgrpc_call *call)
     return text ? text : "";
 }
 
-/* The call ends with `status`; trailers follow as soon as there is room. */
-static void cg_server_finish(cgrpc_call *call, cgrpc_status status,
-                             const char *text)
+static void cg_server_set_deadline(cgrpc_call *call, uint32_t ms)
 {
-    if (call->stage != CG_OPEN)
-        return;
-    call->stage = CG_FINISHING;
-    call->status = (uint8_t)status;
-    call->blocked = 0;
-    if (text)
-        cg_metadata_explain(&call->metadata, CG_OUT_TRAILING, text);
+    call->deadline = cg_call_now(call) + ms;
+    call->has_deadline = 1;
 }
 
 /* The call is gone without a word of ours, or with all said. */
@@ -5536,6 +5510,27 @@ static void cg_server_over(cgrpc_call *call, cgrpc_status status)
     call->stage = CG_OVER;
 }
 
+/* The call ends with `status`; trailers follow as soon as there is room.
+ * After half a message they would make no sense: the stream is reset. */
+static void cg_server_finish(cgrpc_call *call, cgrpc_status status,
+                             const char *text)
+{
+    if (call->stage != CG_OPEN)
+        return;
+    if (call->tx_sent) {
+        cg_server_over(call, status ? status : CGRPC_INTERNAL);
+        cg_stream_reset(call, status == CGRPC_DEADLINE_EXCEEDED
+                                  ? CG_CANCEL : CG_INTERNAL_ERROR);
+        return;
+    }
+    call->stage = CG_FINISHING;
+    call->status = (uint8_t)status;
+    call->blocked = 0;
+    cg_server_set_deadline(call, CGRPC_STALL_MS);
+    if (text)
+        cg_metadata_explain(&call->metadata, CG_OUT_TRAILING, text);
+}
+
 /* Everything is said: the stream ends here, or when the peer has ended. */
 static void cg_server_said(cgrpc_call *call)
 {
@@ -5545,8 +5540,7 @@ static void cg_server_said(cgrpc_call *call)
         cg_server_over(call, CGRPC_OK);
         return;
     }
-    call->deadline = cg_call_now(call) + CG_LINGER_MS;
-    call->has_deadline = 1;
+    cg_server_set_deadline(call, CG_LINGER_MS);
 }
 
 /* --- replies --- */
@@ -5554,96 +5548,73 @@ static void cg_server_said(cgrpc_call *call)
 static const char cg_status_0[] = "0";
 static const char cg_identity[] = "identity";
 static const char cg_type_text[] = "text/plain";
-static const char cg_body_405[] = "gRPC calls are POST requests\n";
-static const char cg_body_415[] = "this server speaks gRPC only\n";
+/* What the first header block of a reply says. */
+static void cg_server_begin_reply(cgrpc_call *call, cg_writer *out)
+{
+    cgrpc_hpack_encoder *encoder = &call->conn->encoder;
+    if (call->not_grpc)
+        cg_hpack_put_number(encoder, out, CG_NAME_STATUS, call->not_grpc + 400u);
+    else
+        cg_hpack_put_index(out, 8); /* :status 200 */
+    cg_hpack_put_constant(encoder, out, CG_NAME_CONTENT_TYPE,
+                          call->not_grpc ? cg_type_text : cg_type_grpc);
+    cg_metadata_encode(&call->metadata, cg_call_words(call), CG_OUT_INITIAL,
+                       encoder, out);
+}
+
+/* What the last header block of a reply says. */
+static void cg_server_end_reply(cgrpc_call *call, cg_writer *out)
+{
+    cgrpc_hpack_encoder *encoder = &call->conn->encoder;
+    if (call->status == CGRPC_OK)
+        cg_hpack_put_constant(encoder, out, CG_NAME_GRPC_STATUS, cg_status_0);
+    else
+        cg_hpack_put_number(encoder, out, CG_NAME_GRPC_STATUS, call->status);
+    if (call->refusing)
+        cg_hpack_put_constant(encoder, out, CG_NAME_GRPC_ACCEPT_ENCODING,
+                              cg_identity);
+    cg_metadata_encode(&call->metadata, cg_call_words(call), CG_OUT_TRAILING,
+                       encoder, out);
+}
+
+/* The initial header block, or the trailers: both in one if the trailers
+ * come first (Trailers-Only). false: there is no room for it now. */
+static bool cg_server_put_block(cgrpc_call *call, bool trailers)
+{
+    cg_block block;
+    if (!cg_block_begin(&block, call))
+        return false;
+    if (!call->headers_out)
+        cg_server_begin_reply(call, &block.out);
+    if (trailers)
+        cg_server_end_reply(call, &block.out);
+    if (cg_block_end(&block, call, trailers ? CG_END_STREAM : 0))
+        return true;
+    if (cg_call_never_fits(call)) {
+        cg_metadata_remove(&call->metadata, CG_OUT_INITIAL, 0);
+        cg_metadata_remove(&call->metadata, CG_OUT_TRAILING, 0);
+        call->status = CGRPC_RESOURCE_EXHAUSTED;
+    }
+    return false;
+}
 
 static bool cg_server_put_headers(cgrpc_call *call)
 {
-    cg_block block;
-    if (call->headers_out)
-        return true;
-    if (!cg_block_begin(&block, call))
-        return false;
-    cg_hpack_put_index(&block.out, 8); /* :status 200 */
-    cg_hpack_put_constant(&call->conn->encoder, &block.out,
-                          CG_NAME_CONTENT_TYPE, cg_type_grpc);
-    cg_metadata_encode(&call->metadata, cg_call_words(call), CG_OUT_INITIAL,
-                       &call->conn->encoder, &block.out);
-    if (cg_block_end(&block, call, 0))
-        return true;
-    if (cg_call_never_fits(call))
-        cg_metadata_remove(&call->metadata, CG_OUT_INITIAL, 0);
-    return false;
-}
-
-static bool cg_server_put_http(cgrpc_call *call)
-{
-    cg_block block;
-    bool bad_type = call->not_grpc == 2;
-    const char *body = bad_type ? cg_body_415 : cg_body_405;
-    if (call->headers_out)
-        return true;
-    if (!cg_block_begin(&block, call))
-        return false;
-    cg_hpack_put_number(&call->conn->encoder, &block.out, CG_NAME_STATUS,
-                        bad_type ? 415 : 405);
-    cg_hpack_put_constant(&call->conn->encoder, &block.out,
-                          CG_NAME_CONTENT_TYPE, cg_type_text);
-    call->rest = (const uint8_t *)body;
-    call->rest_len = bad_type ? sizeof cg_body_415 - 1
-                              : sizeof cg_body_405 - 1;
-    return cg_block_end(&block, call, 0);
-}
-
-/* Trailers; alone if no header went before (Trailers-Only). */
-static bool cg_server_put_trailers(cgrpc_call *call)
-{
-    cgrpc_hpack_encoder *encoder = &call->conn->encoder;
-    cg_block block;
-    if (!cg_block_begin(&block, call))
-        return false;
-    if (!call->headers_out) {
-        cg_hpack_put_index(&block.out, 8);
-        cg_hpack_put_constant(encoder, &block.out, CG_NAME_CONTENT_TYPE,
-                              cg_type_grpc);
-        cg_metadata_encode(&call->metadata, cg_call_words(call),
-                           CG_OUT_INITIAL, encoder, &block.out);
-    }
-    if (call->status == CGRPC_OK)
-        cg_hpack_put_constant(encoder, &block.out, CG_NAME_GRPC_STATUS,
-                              cg_status_0);
-    else
-        cg_hpack_put_number(encoder, &block.out, CG_NAME_GRPC_STATUS,
-                            call->status);
-    if (call->refusing)
-        cg_hpack_put_constant(encoder, &block.out,
-                              CG_NAME_GRPC_ACCEPT_ENCODING, cg_identity);
-    cg_metadata_encode(&call->metadata, cg_call_words(call), CG_OUT_TRAILING,
-                       encoder, &block.out);
-    if (cg_block_end(&block, call, CG_END_STREAM))
-        return true;
-    if (cg_call_never_fits(call)) {
-        call->status = CGRPC_RESOURCE_EXHAUSTED;
-        cg_metadata_remove(&call->metadata, CG_OUT_INITIAL, 0);
-        cg_metadata_remove(&call->metadata, CG_OUT_TRAILING, 0);
-    }
-    return false;
+    return call->headers_out || cg_server_put_block(call, false);
 }
 
 /* Sends what a finishing call still has to say, as far as there is room. */
 static void cg_server_pump(cgrpc_call *call)
 {
-    if (call->not_grpc) {
-        if (!cg_server_put_http(call))
+    if (call->rest_len) {
+        if (!cg_server_put_headers(call))
             return;
-    } else if (call->rest_len && !cg_server_put_headers(call)) {
-        return;
+        if (cg_rest_put(call, call->not_grpc != 0))
+            cg_server_set_deadline(call, CGRPC_STALL_MS);
+        if (call->rest_len)
+            return;
     }
-    if (call->rest_len)
-        cg_rest_put(call, call->not_grpc != 0);
-    if (call->rest_len)
-        return;
-    if (call->ended_out || cg_server_put_trailers(call))
+    if (call->ended_out || cg_server_put_block(call, true))
         cg_server_said(call);
 }
 
@@ -5845,48 +5816,70 @@ static void cg_server_break(cgrpc_call *call, uint8_t code)
 static const cgrpc_method cg_no_method = { "(unknown)", NULL, NULL, 0, 0,
                                            CGRPC_BIDI };
 
+static const char cg_body[] = "This server answers gRPC calls only.\n";
+
+/* A request that is no gRPC call: HTTP 415 or 405, and a few words. */
+static void cg_server_answer_http(cgrpc_call *call, unsigned http)
+{
+    cg_server_finish(call, CGRPC_UNKNOWN, NULL);
+    call->not_grpc = (uint8_t)(http - 400);
+    call->rest = (const uint8_t *)cg_body;
+    call->rest_len = sizeof cg_body - 1;
+}
+
+/* What speaks against serving a request; CGRPC_OK: nothing does. */
+static cgrpc_status cg_server_objection(cgrpc_call *call,
+                                        const cgrpc_head *head,
+                                        const char **why)
+{
+    uint32_t timeout = head->value[CG_HAS_TIMEOUT];
+    *why = CG_TEXT("only application/grpc+proto is served");
+    if (head->value[CG_HAS_TYPE] != CG_TYPE_GRPC)
+        return CGRPC_UNIMPLEMENTED;
+    *why = CG_TEXT("malformed grpc-timeout");
+    if (timeout == CG_VALUE_MALFORMED)
+        return CGRPC_INTERNAL;
+    if (cg_head_has(head, CG_HAS_TIMEOUT))
+        cg_server_set_deadline(call, cg_timeout_ms(timeout));
+    *why = CG_TEXT("no such method");
+    if (!cg_server_find(call, head->value[CG_HAS_PATH]))
+        return CGRPC_UNIMPLEMENTED;
+    *why = CG_TEXT("unknown grpc-encoding");
+    call->refusing = cg_head_has(head, CG_HAS_ENCODING) &&
+                     head->value[CG_HAS_ENCODING] != CG_ENCODING_IDENTITY;
+    if (call->refusing)
+        return CGRPC_UNIMPLEMENTED;
+    *why = CG_TEXT("metadata over the server's limit");
+    if (head->overflow)
+        return CGRPC_RESOURCE_EXHAUSTED;
+    *why = CG_TEXT("a -bin value is not base64");
+    return head->bad_value ? CGRPC_INVALID_ARGUMENT : CGRPC_OK;
+}
+
 /* Judges a request's header block: RFC 9113, 8.3.1, then gRPC's rules. */
 static void cg_server_request(cgrpc_call *call, const cgrpc_head *head)
 {
-    unsigned needed = CG_SAW_METHOD | CG_SAW_SCHEME | CG_SAW_PATH;
+    unsigned needed = 1u << CG_HAS_METHOD | 1u << CG_HAS_SCHEME |
+                      1u << CG_HAS_PATH;
+    const char *why;
+    cgrpc_status status;
     call->method = &cg_no_method;
     if (head->malformed || (head->seen & needed) != needed) {
         cg_server_break(call, CG_PROTOCOL_ERROR);
         return;
     }
-    if ((head->seen & CG_SAW_LENGTH) && head->length != CG_VALUE_LARGE) {
-        call->has_length = 1;
-        call->content_left = head->length;
-    }
-    if (head->method != CG_METHOD_POST || head->type == CG_TYPE_NONE) {
-        call->not_grpc = head->type == CG_TYPE_NONE ? 2 : 1;
-        cg_server_finish(call, CGRPC_UNKNOWN, NULL);
+    cg_rx_expect(call, head);
+    if (head->value[CG_HAS_TYPE] == CG_TYPE_NONE) {
+        cg_server_answer_http(call, 415);
         return;
     }
-    if ((head->seen & CG_SAW_TIMEOUT) && head->timeout != CG_VALUE_MALFORMED) {
-        call->has_deadline = 1;
-        call->deadline = cg_call_now(call) + cg_timeout_ms(head->timeout);
+    if (head->value[CG_HAS_METHOD] != CG_METHOD_POST) {
+        cg_server_answer_http(call, 405);
+        return;
     }
-    if (head->type != CG_TYPE_GRPC)
-        cg_server_finish(call, CGRPC_UNIMPLEMENTED,
-                         CG_TEXT("only application/grpc+proto is served"));
-    else if ((head->seen & CG_SAW_TIMEOUT) && head->timeout == CG_VALUE_MALFORMED)
-        cg_server_finish(call, CGRPC_INTERNAL,
-                         CG_TEXT("malformed grpc-timeout"));
-    else if (!cg_server_find(call, head->path))
-        cg_server_finish(call, CGRPC_UNIMPLEMENTED,
-                         CG_TEXT("no such method"));
-    else if ((head->seen & CG_SAW_ENCODING) &&
-             head->encoding != CG_ENCODING_IDENTITY) {
-        call->refusing = 1;
-        cg_server_finish(call, CGRPC_UNIMPLEMENTED,
-                         CG_TEXT("unknown grpc-encoding"));
-    } else if (head->overflow)
-        cg_server_finish(call, CGRPC_RESOURCE_EXHAUSTED,
-                         CG_TEXT("metadata over the server's limit"));
-    else if (head->bad_value)
-        cg_server_finish(call, CGRPC_INVALID_ARGUMENT,
-                         CG_TEXT("a -bin value is not base64"));
+    status = cg_server_objection(call, head, &why);
+    if (status != CGRPC_OK)
+        cg_server_finish(call, status, why);
 }
 
 /* A complete look at what has come: a fault at the front ends the call. */
@@ -6027,16 +6020,17 @@ static void cg_server_turn(cgrpc_call *call, uint32_t now)
         cg_server_step(call, now);
     if (call->stage == CG_FINISHING)
         cg_server_pump(call);
+    if ((call->stage == CG_FINISHING || call->stage == CG_LINGERING) &&
+        cg_time_left(call->deadline, now) == 0) {
+        cg_stream_reset(call, call->stage == CG_LINGERING ? CG_NO_ERROR
+                                                          : CG_CANCEL);
+        call->stage = CG_OVER;
+    }
     if (call->stage >= CG_LINGERING && !call->hooked) {
         cgrpc_port *port = cg_server_of(call)->desc.port;
         port->in_handler = true;
         cg_call_run_hook(call);
         port->in_handler = false;
-    }
-    if (call->stage == CG_LINGERING &&
-        cg_time_left(call->deadline, now) == 0) {
-        cg_stream_reset(call, CG_NO_ERROR);
-        call->stage = CG_OVER;
     }
     if (call->stage == CG_OVER)
         call->stage = CG_FREE;
@@ -6051,11 +6045,7 @@ static uint32_t cg_server_call_timer(cgrpc_call *call, uint32_t now)
     case CG_OPEN:
         return call->headers_in && cg_server_due(call) ? 0 : left;
     case CG_FINISHING:
-        if (call->rest_len)
-            return call->tx_window > 0 && call->conn->tx_window > 0 &&
-                   cg_tx_room(call->conn) > CG_FRAME_HEAD + 5
-                   ? 0 : UINT32_MAX;
-        return call->conn->tx_end == 0 ? 0 : UINT32_MAX;
+        return call->conn->wrote ? 0 : left;
     case CG_LINGERING:
         return left;
     default:
@@ -6068,8 +6058,6 @@ static void cg_server_serve(cgrpc_server *server, cgrpc_conn *conn,
 {
     if (server->draining)
         cg_conn_drain(conn);
-    if (conn->draining == 1 && now - conn->began >= CG_LINGER_MS)
-        cg_conn_drain_last(conn);
     if (!cg_conn_write(conn, now) || cg_conn_spent(conn, now))
         cg_conn_close(conn);
 }
@@ -6324,6 +6312,21 @@ bool cgrpc_send(cgrpc_call *call, const void *message)
     if (put == CG_SENT_BAD)
         cg_call_send_failed(call);
     return put == CG_SENT_ALL;
+}
+
+void cgrpc_send_end(cgrpc_call *call)
+{
+#if CGRPC_CLIENT
+    if (call->is_server)
+        return;
+    call->end_wanted = 1;
+    if (call->tx_sent)
+        cg_call_send_failed(call);
+    else if (call->stage == CG_OPEN)
+        cg_client_pump(call);
+#else
+    (void)call;
+#endif
 }
 
 #if CGRPC_ERROR_TEXTS

@@ -14,8 +14,9 @@
  *     assert(Greeter_SayHello(&channel, &in, &out, NULL) == CGRPC_OK);
  *
  * A blocking call works with no thread: while the client waits, the port runs
- * the server, and the clock moves when nothing else can. The clock is the
- * test's: read and write memory.now, or call cgrpc_memory_advance().
+ * the server, and the clock moves when nothing else can; to connect takes one
+ * millisecond. The clock is the test's: read and write memory.now, or call
+ * cgrpc_memory_advance().
  *
  * Faults: memory.to_server and memory.to_client say how the bytes of streams
  * that begin from now on are split, delayed and cut; memory.refuse makes
@@ -110,6 +111,7 @@ typedef struct cgrpc_memory {
     cgrpc_server *server;
     cgrpc_port port;
     uint32_t seen_moves;
+    uint32_t rounds; /* since the clock moved */
     bool running; /* the server is being polled */
 } cgrpc_memory;
 
@@ -127,7 +129,7 @@ typedef struct cgrpc_memory {
 void cgrpc_memory_init(cgrpc_memory *memory, cgrpc_server *server);
 
 /* For the desc of the server and of each channel. */
-const cgrpc_port *cgrpc_memory_port(cgrpc_memory *memory);
+cgrpc_port *cgrpc_memory_port(cgrpc_memory *memory);
 
 /* Moves the clock, running the server each time that it is due. */
 void cgrpc_memory_advance(cgrpc_memory *memory, uint32_t ms);
@@ -458,6 +460,7 @@ static cgrpc_result cg_memory_connect(void *context, const char *target,
     cgrpc_memory_end *end = NULL;
     cgrpc_result result;
     (void)target;
+    memory->now++; /* nothing can be tried for ever in no time */
     if (memory->refuse) {
         memory->refuse--;
         return CGRPC_E_IO;
@@ -516,14 +519,22 @@ static uint32_t cg_memory_moves(const cgrpc_memory *memory)
     return moves;
 }
 
-/* The clock moves only after a whole round in which nothing else did. */
+/* The clock moves only after a whole round in which nothing else did, or a
+ * thousand in which something always did: time goes on. */
 static void cg_memory_wait(void *context, uint32_t ms)
 {
     cgrpc_memory *memory = (cgrpc_memory *)context;
     uint32_t due = cg_memory_serve(memory);
     uint32_t moves = cg_memory_moves(memory);
     if (moves == memory->seen_moves)
-        memory->now += cg_memory_min(ms, cg_memory_pause(memory, due));
+        ms = cg_memory_min(ms, cg_memory_pause(memory, due));
+    else
+        ms = 0;
+    if (ms == 0 && ++memory->rounds >= 1000)
+        ms = 1;
+    if (ms)
+        memory->rounds = 0;
+    memory->now += ms;
     memory->seen_moves = moves;
 }
 
@@ -545,10 +556,11 @@ void cgrpc_memory_init(cgrpc_memory *memory, cgrpc_server *server)
     memory->port.connect = cg_memory_connect;
     memory->port.context = memory;
     memory->seen_moves = 0;
+    memory->rounds = 0;
     memory->running = false;
 }
 
-const cgrpc_port *cgrpc_memory_port(cgrpc_memory *memory)
+cgrpc_port *cgrpc_memory_port(cgrpc_memory *memory)
 {
     return &memory->port;
 }

@@ -151,7 +151,7 @@ typedef struct cgrpc_posix {
 cgrpc_result cgrpc_posix_init(cgrpc_posix *posix);
 
 /* For the desc of servers and channels. */
-const cgrpc_port *cgrpc_posix_port(cgrpc_posix *posix);
+cgrpc_port *cgrpc_posix_port(cgrpc_posix *posix);
 
 /* Clients of `address` are served by `server`. Several addresses, and several
  * servers, may share one cgrpc_posix. CGRPC_E_ARGUMENT, CGRPC_E_IO,
@@ -1097,7 +1097,7 @@ cgrpc_result cgrpc_posix_init(cgrpc_posix *posix)
     return cg_posix_fail(posix, "make", "an event descriptor", errno);
 }
 
-const cgrpc_port *cgrpc_posix_port(cgrpc_posix *posix)
+cgrpc_port *cgrpc_posix_port(cgrpc_posix *posix)
 {
     return &posix->port;
 }

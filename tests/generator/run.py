@@ -67,6 +67,9 @@ def runs():
         Run("settings", ["all_kinds.proto", "nested.proto",
                          "common/types.proto", "common/public.proto"],
             "-s mangle_names:M_PACKAGE_INITIALS,-s max_size:20"),
+        # Two ways to name an .options file that is not beside its .proto.
+        Run("options_path", ["sized.proto"], "-Ielsewhere"),
+        Run("options_file", ["sized.proto"], "-felsewhere/sized.options"),
         Run("rename", ["all_kinds.proto"], rename, nanopb=""),
         Run("route_guide", ["route_guide.proto"],
             root=os.path.join(examples, "route_guide")),

@@ -315,7 +315,7 @@ TEST(posix__says_how_to_write_an_address)
 
 TEST(posix__says_what_to_do_when_a_port_is_in_use)
 {
-    char address[64];
+    char address[128];
     CHECK(begin("127.0.0.1:0"));
     snprintf(address, sizeof(address), "%s", cgrpc_posix_address(&posix, 0));
     refuses_address(address, CGRPC_E_IO, "take another port");
@@ -364,7 +364,7 @@ TEST(posix__a_refused_connection_is_a_failed_stream)
 {
     cgrpc_io io;
     const uint8_t *data;
-    char target[64];
+    char target[128];
     CHECK(begin("127.0.0.1:0"));
     snprintf(target, sizeof(target), "%s", cgrpc_posix_address(&posix, 0));
     end();
@@ -752,7 +752,7 @@ TEST(posix__sleeps_when_there_is_nothing_to_do)
 TEST(posix__drains_on_a_signal)
 {
     struct echo *echo;
-    char target[64];
+    char target[128];
     int fd;
     CHECK(begin("127.0.0.1:0"));
     snprintf(target, sizeof(target), "%s", cgrpc_posix_address(&posix, 0));

@@ -547,7 +547,7 @@ TEST(hpack_huffman__decodes_every_symbol)
                 decoder.huffman_window = 0;
                 decoder.state = CG_AT_STRING;
                 for (i = 0; i < (n + 7) / 8; ++i) {
-                    size_t made = cg_huffman_byte(&decoder, block[i], out);
+                    size_t made = cg_huffman_byte(&decoder, block[i], false, out);
                     CHECK(made <= 2);
                     if (made != 0)
                         CHECK(out[made - 1] == (used + made == pad + 1
@@ -810,7 +810,7 @@ TEST(hpack_name__each_known_one_is_found)
 
 /* ---- values ---- */
 
-TEST(hpack_value__may_not_hold_nul_cr_or_lf)
+TEST(hpack_value__may_not_hold_control_characters)
 {
     usual();
     check_block("00 01'a' 03'b'00'c'", "0=bad!1 |");
@@ -818,7 +818,8 @@ TEST(hpack_value__may_not_hold_nul_cr_or_lf)
     check_block("00 01'a' 03'b'0a'c'", "0=bad!1 |");
     check_block("00 01'a' 0100", "0=bad!1 |");
     check_block("00 07'x-token' 03'b'00'c'", "70=bad!1 |");
-    check_block("00 01'a' 03'b'01'c'", "0=0 |");
+    check_block("00 01'a' 03'b'01'c'", "0=bad!1 |");
+    check_block("00 01'a' 03'b'09'c'", "0=0 |");
     check_block("00 01'a' 03'b'ff'c'", "0=0 |");
 }
 
@@ -853,7 +854,7 @@ TEST(hpack_value__methods_and_schemes)
     check_value(":scheme", "https", "4=2");
     check_value(":scheme", "httpx", "4=0");
     check_value(":scheme", "htt", "4=0");
-    check_block("00 07':scheme' 05'http'05", "4=0 |");
+    check_block("00 07':scheme' 05'http'05", "4=bad!1 |");
 }
 
 TEST(hpack_value__paths_are_methods)
@@ -1622,7 +1623,7 @@ TEST(metadata_remove__leaves_the_others)
     add(CG_OUT_TRAILING, "b", "2", 0);
     add(CG_OUT_INITIAL, "c", "3", 0);
     add(CG_OUT_TRAILING, "x-token", "4", 0);
-    cg_metadata_remove(&arena, CG_OUT_INITIAL);
+    cg_metadata_remove(&arena, CG_OUT_INITIAL, 0);
     CHECK(arena.len == 9 + 7);
     CHECK(cg_metadata_find(&arena, &vocabulary, CG_OUT_INITIAL, "a", 0,
                            &len) == NULL);
@@ -1630,7 +1631,9 @@ TEST(metadata_remove__leaves_the_others)
                                   0, &len), "2") == 0);
     CHECK(strcmp(cg_metadata_find(&arena, &vocabulary, CG_OUT_TRAILING,
                                   "x-token", 0, &len), "4") == 0);
-    cg_metadata_remove(&arena, CG_OUT_TRAILING);
+    cg_metadata_remove(&arena, CG_OUT_TRAILING, CG_NAME_TE);
+    CHECK(arena.len == 16);
+    cg_metadata_remove(&arena, CG_OUT_TRAILING, 0);
     CHECK(arena.len == 0);
 }
 
@@ -1640,12 +1643,23 @@ TEST(metadata_message__is_cut_between_characters)
     for (cap = 0; cap < 12; ++cap) {
         const char *text;
         metadata_begin(cap);
-        cg_metadata_put_message(&arena, "a\xe2\x98\xba" "b");
+        cg_metadata_explain(&arena, CG_OUT_TRAILING, "a\xe2\x98\xba" "b");
         text = cg_metadata_text(&arena, CG_OUT_TRAILING, CG_NAME_GRPC_MESSAGE,
                                 &len);
         CHECK(cap < 6 ? text == NULL : text != NULL);
         CHECK(len == (cap < 7 ? 0u : cap < 10 ? 1u : cap == 10 ? 4u : 5u));
     }
+}
+
+TEST(metadata_message__replaces_an_earlier_one)
+{
+    size_t len;
+    metadata_begin(100);
+    cg_metadata_explain(&arena, CG_OUT_TRAILING, "first");
+    cg_metadata_explain(&arena, CG_OUT_TRAILING, "second");
+    CHECK(arena.len == CG_RECORD_HEAD + 6 + 1);
+    CHECK(strcmp(cg_metadata_text(&arena, CG_OUT_TRAILING,
+                                  CG_NAME_GRPC_MESSAGE, &len), "second") == 0);
 }
 
 TEST(vocabulary__refuses_bad_keys)
@@ -1733,7 +1747,7 @@ TESTS = {
     RUN(hpack_name__malformed_is_inherited),
     RUN(hpack_name__is_matched_whole),
     RUN(hpack_name__each_known_one_is_found),
-    RUN(hpack_value__may_not_hold_nul_cr_or_lf),
+    RUN(hpack_value__may_not_hold_control_characters),
     RUN(hpack_value__may_not_begin_or_end_with_space),
     RUN(hpack_value__malformed_is_kept_in_the_table),
     RUN(hpack_value__methods_and_schemes),
@@ -1788,6 +1802,7 @@ TESTS = {
     RUN(metadata_find__counts_values_of_one_key),
     RUN(metadata_remove__leaves_the_others),
     RUN(metadata_message__is_cut_between_characters),
+    RUN(metadata_message__replaces_an_earlier_one),
     RUN(vocabulary__refuses_bad_keys),
     RUN(base__time_wraps),
     RUN(base__bytes_are_big_endian),

@@ -59,7 +59,7 @@ function(cgrpc_generate target)
       COMMAND "${CGRPC_PROTOC}"
         "--plugin=protoc-gen-nanopb=${CGRPC_NANOPB_PLUGIN}"
         "--plugin=protoc-gen-cgrpc=${CGRPC_PLUGIN}"
-        ${imports} "--nanopb_opt=-I${dir}"
+        ${imports} "--nanopb_opt=-I${dir}" "--cgrpc_opt=-I${dir}"
         "--nanopb_out=${out}" "--cgrpc_out=${out}" "${proto}"
       DEPENDS "${proto}" ${options} "${CGRPC_PLUGIN}"
       COMMENT "Generating ${stem}.pb.c and ${stem}.cgrpc.h"

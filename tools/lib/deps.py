@@ -1,0 +1,417 @@
+"""What the tools and tests share: where downloads go, how they are made, and
+how a server is started and stopped.
+
+    deps.apt("valgrind", "nghttp2-server")   installs what is missing
+    deps.apt_source("nanopb")                a source package: its directory
+    deps.go_tool("h2spec")                   a Go programme: its path
+    deps.version("golang.org/x/net")         a line of tests/versions.txt
+    deps.cache_dir("size")                   build/cache/size, made if needed
+    deps.free_port()                         a TCP port that nobody listens on
+
+    with deps.Process(["nghttpd", "--no-tls", str(port)]) as server:
+        server.wait_ready(port=port)
+
+All that is downloaded or built stays in build/cache (or $CGRPC_CACHE), except
+Debian packages, which only apt() installs, and which it names beforehand.
+Whatever takes time says so on stderr. What cannot be had raises Missing, whose
+text says what to do.
+"""
+import ctypes
+import fcntl
+import glob
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
+VERSIONS = os.path.join(ROOT, "tests", "versions.txt")
+
+# Go programmes: the module that is pinned, the package in it, and, of a
+# module from before go.mod, the modules that must be pinned beside it.
+GO_TOOLS = {
+    "h2spec": ("github.com/summerwind/h2spec", "cmd/h2spec",
+               ("github.com/fatih/color", "github.com/spf13/cobra",
+                "golang.org/x/net")),
+    "h2specd": ("github.com/summerwind/h2spec", "cmd/h2specd",
+                ("github.com/fatih/color", "github.com/spf13/cobra",
+                 "golang.org/x/net")),
+}
+
+
+class Missing(Exception):
+    """Something is not there and could not be installed."""
+
+
+# ---- saying what happens -------------------------------------------------
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def die(text):
+    """Ends the tool with one line of explanation."""
+    sys.exit(os.path.basename(sys.argv[0]) + ": " + str(text))
+
+
+def run_quietly(what, command, **keywords):
+    """Runs `command`, its output in a log file, and shows on stderr what it
+    is and how long it takes. Raises Missing with the log's end if it fails."""
+    log = os.path.join(cache_dir("logs"), re.sub(r"\W+", "-", what) + ".log")
+    live = sys.stderr.isatty()
+    began = time.monotonic()
+    print(what + " ...", end="", file=sys.stderr, flush=True)
+    with open(log, "wb") as out:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL,
+                                   stdout=out, stderr=out, **keywords)
+        while True:
+            try:
+                code = process.wait(1)
+                break
+            except subprocess.TimeoutExpired:
+                if live:
+                    print("\r%s ... %d s" % (what, time.monotonic() - began),
+                          end="", file=sys.stderr, flush=True)
+            except BaseException:
+                process.kill()
+                raise
+    say("%s%s: %s, %.1f s" % ("\r" if live else " ", what if live else "",
+                              "done" if code == 0 else "FAILED",
+                              time.monotonic() - began)
+        if live else " %s, %.1f s" % ("done" if code == 0 else "FAILED",
+                                      time.monotonic() - began))
+    if code:
+        raise Missing("%s failed (exit %d):\n  %s\n%s" % (
+            what, code, " ".join(map(shlex.quote, command)), tail(log)))
+    return log
+
+
+def tail(path, lines=15):
+    """The last lines of a text file, indented."""
+    try:
+        with open(path, errors="replace") as text:
+            last = text.read().splitlines()[-lines:]
+    except OSError:
+        return ""
+    return "\n".join("  | " + line for line in last)
+
+
+# ---- places --------------------------------------------------------------
+
+def cache_dir(*names):
+    """A directory below the cache, made if it is not there."""
+    base = os.environ.get("CGRPC_CACHE") or os.path.join(ROOT, "build",
+                                                         "cache")
+    path = os.path.join(os.path.abspath(base), *names)
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
+class Lock:
+    """`with Lock("apt"):` one process at a time."""
+
+    def __init__(self, name):
+        self.path = os.path.join(cache_dir("locks"), name)
+
+    def __enter__(self):
+        self.file = open(self.path, "w")
+        fcntl.flock(self.file, fcntl.LOCK_EX)
+
+    def __exit__(self, *unused):
+        self.file.close()
+
+
+def versions():
+    """All of tests/versions.txt: name -> version."""
+    found = {}
+    with open(VERSIONS) as lines:
+        for number, line in enumerate(lines, 1):
+            words = line.split("#")[0].split()
+            if len(words) == 2:
+                found[words[0]] = words[1]
+            elif words:
+                raise ValueError("%s:%d: a line is \"name version\""
+                                 % (VERSIONS, number))
+    return found
+
+
+def version(name):
+    try:
+        return versions()[name]
+    except KeyError:
+        raise Missing("%s has no line for %s" % (VERSIONS, name)) from None
+
+
+# ---- Debian --------------------------------------------------------------
+
+def have_package(name):
+    status = subprocess.run(["dpkg-query", "-W", "-f", "${Status}", name],
+                            capture_output=True, text=True).stdout
+    return status.startswith("install ok installed")
+
+
+def apt(*packages):
+    """Installs those Debian packages that are not there. Needs to be root,
+    or to have sudo that asks no password, only if something is missing."""
+    if not shutil.which("dpkg-query"):
+        raise Missing("this is no Debian or Ubuntu: install by hand what the "
+                      "packages %s bring" % " ".join(packages))
+    missing = [name for name in packages if not have_package(name)]
+    if not missing:
+        return
+    install = ["apt-get", "install", "-y", "--no-install-recommends"] + missing
+    become = []
+    if os.geteuid() != 0:
+        become = ["sudo", "-n"]
+        if not shutil.which("sudo") or subprocess.run(
+                become + ["true"], capture_output=True).returncode:
+            raise Missing("not root, and packages are missing. Run:\n  sudo "
+                          + " ".join(install))
+    environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    with Lock("apt"):
+        if not all(known_package(name) for name in missing):
+            run_quietly("apt-get update", become + ["apt-get", "update"],
+                        env=environment)
+        run_quietly("apt-get install " + " ".join(missing),
+                    become + install, env=environment)
+
+
+def known_package(name):
+    shown = subprocess.run(["apt-cache", "policy", name],
+                           capture_output=True, text=True).stdout
+    return "Candidate:" in shown and "Candidate: (none)" not in shown
+
+
+def deb_src_lines():
+    """The system's package sources as deb-src, in one-line format."""
+    lines = []
+    for path in (["/etc/apt/sources.list"]
+                 + sorted(glob.glob("/etc/apt/sources.list.d/*.list"))):
+        if os.path.exists(path):
+            for line in open(path, errors="replace"):
+                match = re.match(r"\s*deb(-src)?\s+(.*)", line)
+                if match:
+                    lines.append("deb-src " + match.group(2).strip())
+    for path in sorted(glob.glob("/etc/apt/sources.list.d/*.sources")):
+        for stanza in re.split(r"\n\s*\n", open(path).read()):
+            lines += deb_src_of_stanza(stanza)
+    return list(dict.fromkeys(lines))
+
+
+def deb_src_of_stanza(stanza):
+    fields, name = {}, None
+    for line in stanza.splitlines():
+        if line.startswith("#"):
+            continue
+        if line[:1].isspace() and name:
+            fields[name] += "\n" + line.strip()
+        elif ":" in line:
+            name, value = line.split(":", 1)
+            name = name.strip().lower()
+            fields[name] = value.strip()
+    if "uris" not in fields or fields.get("enabled", "yes") == "no":
+        return []
+    options = ""
+    if fields.get("signed-by", "").startswith("/"):
+        options = "[signed-by=%s] " % fields["signed-by"]
+    return ["deb-src %s%s %s %s" % (options, uri, suite,
+                                    fields.get("components", ""))
+            for uri in fields["uris"].split()
+            for suite in fields["suites"].split()]
+
+
+def apt_source(name):
+    """The sources of a Debian package, unpacked: the directory. They come by
+    a private copy of apt's lists in the cache: the system's own configuration
+    and state stay as they are, and no root is needed."""
+    place = cache_dir("source", name)
+    done = os.path.join(place, ".done")
+    with Lock("source"):
+        if not os.path.exists(done):
+            apt("dpkg-dev")
+            fetch_source(name, place)
+            with open(done, "w") as mark:
+                mark.write("\n".join(unpacked_in(place)))
+    return os.path.join(place, open(done).read().strip())
+
+
+def unpacked_in(place):
+    return [entry for entry in sorted(os.listdir(place))
+            if os.path.isdir(os.path.join(place, entry))]
+
+
+def fetch_source(name, place):
+    private = cache_dir("apt")
+    for part in ("lists/partial", "archives/partial", "parts"):
+        os.makedirs(os.path.join(private, part), exist_ok=True)
+    with open(os.path.join(private, "sources.list"), "w") as file:
+        file.write("\n".join(deb_src_lines()) + "\n")
+    options = ["-o", "Dir::Etc::SourceList=%s/sources.list" % private,
+               "-o", "Dir::Etc::SourceParts=%s/parts" % private,
+               "-o", "Dir::State::Lists=%s/lists" % private,
+               "-o", "Dir::Cache=%s" % private,
+               "-o", "Dir::Cache::archives=%s/archives" % private,
+               "-o", "Debug::NoLocking=1"]
+    if os.geteuid() == 0:
+        options += ["-o", "APT::Sandbox::User=root"]
+    shutil.rmtree(place)
+    os.makedirs(place)
+    if not glob.glob(os.path.join(private, "lists", "*Sources*")):
+        run_quietly("reading the list of source packages into " + private,
+                    ["apt-get"] + options + ["update"])
+    run_quietly("source package " + name,
+                ["apt-get"] + options + ["source", name], cwd=place)
+    if len(unpacked_in(place)) != 1:
+        raise Missing("the source package %s did not unpack into %s"
+                      % (name, place))
+
+
+# ---- Go ------------------------------------------------------------------
+
+def go_tool(name):
+    """The path of a programme of GO_TOOLS, built at its pinned version."""
+    module, package, beside = GO_TOOLS[name]
+    pinned = version(module)
+    place = cache_dir("go", "%s-%s" % (name, pinned.split("+")[0]))
+    path = os.path.join(place, name)
+    with Lock("go"):
+        if not os.path.exists(path):
+            if not shutil.which("go"):
+                raise Missing("%s needs Go: install golang, 1.21 or newer"
+                              % name)
+            build_go_tool(name, module, package, beside, place)
+    return path
+
+
+def build_go_tool(name, module, package, beside, place):
+    """Without a go.mod of its own, Go would take the newest of what a module
+    imports: a module of ours around it holds them still."""
+    environment = dict(os.environ, GOFLAGS="-mod=mod", GOBIN=place,
+                       CGO_ENABLED="0")
+    environment.setdefault("GOTOOLCHAIN", "auto")
+    pinned = version(module)
+    if not beside:
+        run_quietly("go install %s/%s@%s" % (module, package, pinned),
+                    ["go", "install", "%s/%s@%s" % (module, package, pinned)],
+                    env=environment)
+        return
+    with open(os.path.join(place, "go.mod"), "w") as file:
+        file.write("module tool\n\ngo 1.21\n\nrequire (\n%s)\n" % "".join(
+            "\t%s %s\n" % (one, version(one)) for one in (module,) + beside))
+    run_quietly("building %s %s" % (name, pinned),
+                ["go", "build", "-o", name, "%s/%s" % (module, package)],
+                cwd=place, env=environment)
+
+
+# ---- processes -----------------------------------------------------------
+
+def free_port():
+    """A TCP port of 127.0.0.1 that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def listening(port, host="127.0.0.1"):
+    try:
+        socket.create_connection((host, port), 0.5).close()
+        return True
+    except OSError:
+        return False
+
+
+def die_with_parent():
+    """For preexec_fn, on Linux: no child outlives the tool."""
+    try:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    except (OSError, AttributeError):
+        pass
+
+
+class Process:
+    """A programme that runs beside us, its output in a file; leaving the
+    `with` stops it. `log` is that file's path or None for one in the cache.
+    Start it from the thread that lives as long as it shall."""
+
+    def __init__(self, command, log=None, **keywords):
+        self.command = command if isinstance(command, list) \
+            else shlex.split(command)
+        name = re.sub(r"\W+", "-", os.path.basename(self.command[0]))
+        self.log = log or os.path.join(
+            cache_dir("logs"), "%s-%d-%d.log" % (name, os.getpid(), id(self)))
+        self.keywords = keywords
+        self.popen = None
+
+    def start(self):
+        with open(self.log, "wb") as out:
+            self.popen = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=out,
+                stderr=subprocess.STDOUT, start_new_session=True,
+                preexec_fn=die_with_parent, **self.keywords)
+        return self
+
+    @property
+    def pid(self):
+        return self.popen.pid
+
+    def running(self):
+        return self.popen is not None and self.popen.poll() is None
+
+    def output(self):
+        with open(self.log, errors="replace") as file:
+            return file.read()
+
+    def wait_ready(self, pattern=None, port=None, predicate=None, timeout=10):
+        """Waits until its output matches `pattern` (returns the match), or
+        it accepts connections on `port`, or `predicate()` is true. Raises
+        Missing when it ends or `timeout` seconds pass first."""
+        end = time.monotonic() + timeout
+        while True:
+            match = re.search(pattern, self.output()) if pattern else None
+            if match or (port and listening(port)) or \
+                    (predicate and predicate()):
+                return match
+            if not self.running():
+                raise Missing("%s ended at once (exit %d)\n%s" % (
+                    self.command[0], self.popen.returncode, tail(self.log)))
+            if time.monotonic() > end:
+                raise Missing("%s was not ready after %g s\n%s" % (
+                    self.command[0], timeout, tail(self.log)))
+            time.sleep(0.02)
+
+    def wait(self, timeout):
+        """Waits for its own end: the exit code, or None if it still runs."""
+        try:
+            return self.popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self, timeout=5):
+        """SIGTERM, and SIGKILL after `timeout` seconds, to it and to all
+        that it started. Returns the exit code."""
+        if self.popen is None:
+            return None
+        if self.running():
+            self.signal(signal.SIGTERM)
+            if self.wait(timeout) is None:
+                self.signal(signal.SIGKILL)
+                self.popen.wait()
+        return self.popen.returncode
+
+    def signal(self, number):
+        try:
+            os.killpg(self.popen.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *unused):
+        self.stop()
