@@ -1,3 +1,171 @@
+/* cgrpc.h - a gRPC server and client for microcontrollers, in one C99 header
+ *
+ * WHAT IT IS
+ *   All four kinds of RPC, on both sides, over real HTTP/2 (RFC 9113) with
+ *   real HPACK (RFC 7541): deadlines, cancellation, metadata, flow control,
+ *   status details. Messages are nanopb structs or raw bytes. It talks to
+ *   every other gRPC implementation as that one is: grpcurl, Go, Python,
+ *   C++, Java, Node, Rust, proxies.
+ *   No heap, no threads, no mutable globals. The core does no I/O: it eats
+ *   bytes, makes bytes and asks for the time; port/ joins it to sockets.
+ *   All RAM stands in objects that you define, so sizeof and the linker's
+ *   map tell the whole truth.
+ *
+ * WHAT IT IS NOT
+ *   No TLS of its own (a port wraps any stream), no HTTP/1.1, no
+ *   compression of messages, no load balancing, no name resolution. No
+ *   protobuf: nanopb does that, and protoc-gen-cgrpc makes typed functions
+ *   and tables from the services of a .proto.
+ *
+ * IN A BUILD
+ *   In exactly one source file (nanopb's pb_encode.c, pb_decode.c and
+ *   pb_common.c are compiled beside it):
+ *
+ *       #define CGRPC_IMPLEMENTATION
+ *       #include "cgrpc.h"
+ *
+ *   and in all others that use it just the #include. Or CMake's
+ *   find_package(cgrpc) or FetchContent, and the target cgrpc::cgrpc. Code
+ *   of a service:
+ *
+ *       protoc --nanopb_out=. --cgrpc_out=. \
+ *              --plugin=tools/protoc-gen-cgrpc hello.proto
+ *
+ * A SERVER
+ *
+ *     #define CGRPC_IMPLEMENTATION
+ *     #include "cgrpc_posix.h"
+ *     #include "hello.cgrpc.h"
+ *
+ *     static cgrpc_status say_hello(cgrpc_call *call,
+ *                                   const hello_HelloRequest *in,
+ *                                   hello_HelloReply *out)
+ *     {
+ *         (void)call;
+ *         snprintf(out->message, sizeof out->message, "Hello, %s", in->name);
+ *         return CGRPC_OK;
+ *     }
+ *
+ *     static const hello_Greeter_handlers handlers = { say_hello };
+ *     static const cgrpc_serving services[] = {
+ *         hello_Greeter_SERVING(&handlers) };
+ *     CGRPC_SERVER_DEFINE(server, 2, 4, 128, 256, hello_Greeter_SCRATCH);
+ *     CGRPC_POSIX_DEFINE(posix, 2);
+ *
+ *     int main(void)
+ *     {
+ *         cgrpc_server_desc desc = { 0 };
+ *         cgrpc_posix_init(&posix);
+ *         desc.port = cgrpc_posix_port(&posix);
+ *         desc.services = services;
+ *         desc.service_count = 1;
+ *         cgrpc_server_init(&server, &desc);
+ *         cgrpc_posix_listen(&posix, &server, "127.0.0.1:50051");
+ *         return cgrpc_posix_serve(&posix);
+ *     }
+ *
+ * A CLIENT
+ *
+ *     CGRPC_CHANNEL_DEFINE(channel, 128, 256);
+ *     ...
+ *     cgrpc_channel_desc desc = { 0 };
+ *     desc.port = cgrpc_posix_port(&posix);
+ *     desc.target = "127.0.0.1:50051";
+ *     cgrpc_channel_init(&channel, &desc);
+ *     hello_HelloRequest in = { "world" };
+ *     hello_HelloReply out;
+ *     cgrpc_options options = { 0 };
+ *     options.timeout_ms = 1000;
+ *     if (hello_Greeter_SayHello(&channel, &in, &out, &options) == CGRPC_OK)
+ *         puts(out.message);
+ *
+ *   Without blocking: hello_Greeter_SayHello_start() with a CGRPC_CALL_DEFINE
+ *   of your own and a `done` hook, and cgrpc_channel_poll() in your loop.
+ *
+ * HANDLERS CAN BE CALLED AGAIN
+ *   A handler is a plain function that does what it can and says how it
+ *   left: a status (the call ends), CGRPC_PENDING (cannot go on: call me
+ *   again with the same arguments) or, where messages stream in, CGRPC_NEXT
+ *   (done with this one). The loop calls it when a message has come, when
+ *   room has opened for a reply that found none, or when cgrpc_call_wake()
+ *   was called. So no stack is kept per call, and a loop still looks like a
+ *   loop:
+ *
+ *     static cgrpc_status list(cgrpc_call *call, const Rectangle *area)
+ *     {
+ *         size_t *at = cgrpc_call_state(call);    zeroed as the call began
+ *         for (; *at < count; ++*at)
+ *             if (inside(&all[*at], area) && !List_reply(call, &all[*at]))
+ *                 return CGRPC_PENDING;           no room: go on from here
+ *         return CGRPC_OK;
+ *     }
+ *
+ *   - Unary and server-streaming handlers start when the request is whole.
+ *   - `in` is decoded anew each time, `out` is zeroed each time; what must
+ *     outlive a return belongs into cgrpc_call_state().
+ *   - in == NULL: client streaming: the peer has ended, fill `out`; bidi:
+ *     woken, or ended (cgrpc_recv_ended()).
+ *   - A message is sent whole or not at all. One that no buffer or window
+ *     holds whole goes out in parts, each part by encoding it again: about
+ *     size / room encodings. Offer the same message until true; one that
+ *     changed meanwhile resets its stream.
+ *   - A cancelled call's handler is not called again; its cgrpc_call_on_end
+ *     hook runs exactly once. Never block in a handler: blocking calls
+ *     refuse with FAILED_PRECONDITION there.
+ *   - Callback fields of nanopb are set by the generated `arm` hooks, before
+ *     each decoding, and must be repeatable.
+ *
+ * RAM (bytes, 32-bit; `tools/size` prints the exact ones)
+ *   a server       CONNS * (sizeof(cgrpc_conn) + TX_BYTES + 64 + METADATA)
+ *                + CALLS * (sizeof(cgrpc_call) + RX_BYTES + 5 + METADATA
+ *                           + STATE) + SCRATCH + sizeof(cgrpc_server)
+ *   a channel      sizeof(cgrpc_channel) + TX_BYTES + 64 + METADATA
+ *                + RX_BYTES + 5 + METADATA
+ *   a client call  sizeof(cgrpc_call) + RX_BYTES + 5 + METADATA
+ *   CGRPC_METADATA_BYTES   METADATA above: once a call, once a connection
+ *   CGRPC_STATE_BYTES      STATE above: once a server's call
+ *   CGRPC_HPACK_TABLE_BYTES  a quarter of it once a connection
+ *   CGRPC_HPACK_CACHE      a pointer and a byte each, once a connection
+ *   Every other macro changes flash or behaviour only: see >>config.
+ *
+ * THREADS
+ *   One loop (a task, a super-loop, a thread) owns a port with its servers
+ *   and channels, and calls every function. Only cgrpc_call_wake() may be
+ *   called from elsewhere, an ISR included: it writes one byte. Wake the
+ *   loop itself by the port's own means.
+ *
+ * TIME
+ *   cgrpc_server_poll() and cgrpc_channel_poll() return the milliseconds
+ *   after which they must run again though no byte has moved, so that a
+ *   tickless device can sleep.
+ *
+ * ERRORS
+ *   Two kinds, never mixed: cgrpc_result is what happened here (negative),
+ *   cgrpc_status (0 to 16) is what travels. CGRPC_LOG receives a line for
+ *   everything refused or dropped that names the remedy.
+ *
+ * WHAT IS TRUSTED
+ *   The peer is not: whatever arrives is answered by a correct protocol
+ *   error, in bounded time and memory. The caller is: pointers, and the rule
+ *   that an object belongs to one loop, are not checked. Decoding is as safe
+ *   as nanopb's; bound your fields (max_size) rather than using callbacks.
+ *
+ * THE FILE
+ *   >>config       macros: features, defaults, their cost
+ *   >>types        status, result, method and service tables
+ *   >>port         what a platform gives: cgrpc_io, cgrpc_port
+ *   >>call_api     the verbs that both sides share; metadata
+ *   >>client_api   cgrpc_channel
+ *   >>server_api   cgrpc_server
+ *   >>objects      what the structs hold
+ *   then, where CGRPC_IMPLEMENTATION is defined, each calling only what
+ *   stands above it:
+ *   >>base >>hpack >>metadata   bytes, header compression, metadata
+ *   >>frame >>flow >>stream >>conn   HTTP/2
+ *   >>grpc >>call >>client >>server  gRPC
+ *
+ * LICENSE: MIT, see the end of the file.
+ */
 #ifndef CGRPC_H
 #define CGRPC_H
 
@@ -686,6 +854,7 @@ struct cgrpc_conn {
     uint8_t small_len;
     uint8_t closed_next;
     uint8_t draining;     /* 1: first GOAWAY sent, 2: the last */
+    uint8_t error;        /* what a dead connection died of */
     bool is_server;
     bool dead;            /* discards everything */
     bool settings_in;     /* the peer's SETTINGS came */
@@ -696,6 +865,9 @@ struct cgrpc_conn {
     bool goaway_in;
     bool unread;          /* input waits in the stream */
     bool stalled;         /* output waits since `moved` */
+    bool overrun;         /* more resets are owed than `closed` holds */
+    bool goaway_due;      /* ... of a connection that died of `error` */
+    bool useful;          /* a header block of a call came */
     bool wrote;           /* the last attempt moved bytes */
     bool timed;           /* something must happen until `timer` */
     const struct cgrpc_conn_ops *ops; /* NULL: this slot is free */
@@ -708,9 +880,11 @@ struct cgrpc_conn {
     uint32_t last_id;     /* highest stream that the opener has used */
     uint32_t block_id;    /* stream of the header block in progress */
     uint32_t block_bytes;
-    uint32_t goaway_id;   /* streams above it are not processed */
+    uint32_t goaway_id;   /* the peer processes no streams above it */
+    uint32_t goaway_said; /* nor do we above this one */
     uint32_t peer_frame;  /* peer's SETTINGS_MAX_FRAME_SIZE */
     uint32_t peer_streams;
+    uint32_t peer_table;  /* peer's SETTINGS_HEADER_TABLE_SIZE */
     int32_t peer_window;  /* peer's SETTINGS_INITIAL_WINDOW_SIZE */
     int32_t our_window;   /* ours, announced */
     int32_t tx_window;    /* connection flow control, as in a call */
@@ -810,7 +984,12 @@ extern "C" {
  * can fail; a writer that is full remembers it and writes no more.
  * ====================================================================== */
 
-#include <string.h>
+/* Rare work that stays out of its caller, for speed and for the stack. */
+#if defined(__GNUC__)
+#define CG_APART __attribute__((noinline))
+#else
+#define CG_APART
+#endif
 
 static size_t cg_min(size_t a, size_t b) { return a < b ? a : b; }
 
@@ -1018,14 +1197,16 @@ static const char *cg_name_text(const cgrpc_vocabulary *v, unsigned name,
 }
 
 static unsigned cg_name_find(const cgrpc_vocabulary *v, const char *text,
-                             size_t text_len)
+                             size_t len)
 {
-    unsigned name, last = (unsigned)CG_NAME_KNOWN + v->key_count;
-    for (name = 1; name <= last; ++name) {
-        size_t len;
-        const char *known = cg_name_text(v, name, &len);
-        if (len == text_len && memcmp(known, text, len) == 0) return name;
-    }
+    const char *at;
+    unsigned name = 1, key;
+    for (at = CG_NAMES; *at != 0; at += *at + 1, ++name)
+        if ((size_t)*at == len && memcmp(at + 1, text, len) == 0) return name;
+    for (key = 0; key < v->key_count; ++key, ++name)
+        if (cg_text_len(v->keys[key]) == len &&
+            memcmp(v->keys[key], text, len) == 0)
+            return name;
     return CG_NAME_UNKNOWN;
 }
 
@@ -1065,7 +1246,7 @@ static bool cg_name_is_wanted(const cgrpc_vocabulary *v, unsigned name)
 
 /* ---- vocabulary ---- */
 
-static void cg_vocabulary_want(cgrpc_vocabulary *v, unsigned name)
+static CG_APART void cg_vocabulary_want(cgrpc_vocabulary *v, unsigned name)
 {
     v->wanted[name / 8] = (uint8_t)(v->wanted[name / 8] | 1u << (name % 8));
 }
@@ -1178,12 +1359,20 @@ static void cg_match_begin(cgrpc_hpack_decoder *d, const char *list)
     d->matched = 0;
 }
 
-/* `byte` is not 0. */
-static void cg_match_byte(cgrpc_hpack_decoder *d, unsigned byte)
+/* Some more of the text. It holds no control character, which might be
+ * taken for the length of a word; a tab would be, but no length is 9. */
+static void cg_match_text(cgrpc_hpack_decoder *d, const uint8_t *in,
+                          size_t len)
 {
-    if (d->word == NULL) return;
-    if (!cg_match_fits(d->word[d->matched], byte)) cg_match_seek(d, byte);
-    if (d->word != NULL) ++d->matched;
+    const uint8_t *end = in + len;
+    const char *at;
+    while (in < end && d->word != NULL) {
+        const uint8_t *start = in;
+        at = d->word + d->matched;
+        while (in < end && *in == (uint8_t)*at) ++in, ++at;
+        d->matched = (uint16_t)(d->matched + (in - start));
+        if (in < end) cg_match_seek(d, *in);
+    }
 }
 
 /* Which word it was, from 1; 0: none. */
@@ -1690,20 +1879,27 @@ static void cg_value_type(cgrpc_hpack_decoder *d, uint8_t c)
 {
     if (c == ';' || c == ' ' || c == '\t') d->digits = 1;
     if (c >= 'A' && c <= 'Z') c |= 0x20;
-    if (d->digits == 0) cg_match_byte(d, c);
+    if (d->digits == 0) cg_match_text(d, &c, 1);
 }
 
-static void cg_value_parse(cgrpc_hpack_decoder *d, uint8_t c)
+static void cg_value_parse(cgrpc_hpack_decoder *d, const uint8_t *in,
+                           size_t len)
 {
-    switch (d->parse) {
-    case CG_PARSE_WORD: cg_match_byte(d, c); break;
-    case CG_PARSE_TYPE: cg_value_type(d, c); break;
-    case CG_PARSE_NUMBER: cg_value_number(d, c - (unsigned)'0'); break;
-    default: cg_value_timeout(d, c); break;
+    if (d->parse == CG_PARSE_WORD) cg_match_text(d, in, len);
+    if (d->parse <= CG_PARSE_WORD) return;
+    for (; len != 0 && !d->bad; --len) {
+        uint8_t c = *in++;
+        if (d->parse == CG_PARSE_TYPE)
+            cg_value_type(d, c);
+        else if (d->parse == CG_PARSE_NUMBER)
+            cg_value_number(d, c - (unsigned)'0');
+        else
+            cg_value_timeout(d, c);
     }
 }
 
-/* RFC 9113, 8.2.1: no NUL, CR or LF; no space at either end. */
+/* RFC 9113, 8.2.1: no NUL, CR or LF; no space at either end. No other
+ * control character either, which RFC 9110, 5.5 leaves to us. */
 static bool cg_value_is_space(unsigned c) { return c == ' ' || c == '\t'; }
 
 static void cg_value_check(cgrpc_hpack_decoder *d, const uint8_t *in,
@@ -1712,7 +1908,7 @@ static void cg_value_check(cgrpc_hpack_decoder *d, const uint8_t *in,
     size_t at;
     if (d->value_len == 0 && cg_value_is_space(in[0])) d->bad = true;
     for (at = 0; at < len; ++at)
-        if (in[at] == 0 || in[at] == '\r' || in[at] == '\n') d->bad = true;
+        if (in[at] < 0x20 && in[at] != '\t') d->bad = true;
     d->last = in[len - 1];
     d->value_len = (uint16_t)cg_min(d->value_len + len, 0xFFFF);
 }
@@ -1721,10 +1917,8 @@ static void cg_value_check(cgrpc_hpack_decoder *d, const uint8_t *in,
 static void cg_value_text(cgrpc_hpack_decoder *d, const uint8_t *in,
                           size_t len)
 {
-    size_t at;
     cg_value_check(d, in, len);
-    if (d->parse != CG_PARSE_NONE)
-        for (at = 0; at < len && !d->bad; ++at) cg_value_parse(d, in[at]);
+    if (!d->bad) cg_value_parse(d, in, len);
     if (d->base64)
         cg_base64_text(d, in, len);
     else
@@ -1850,48 +2044,53 @@ static void cg_hpack_indexed_key(cgrpc_hpack_decoder *d, size_t index)
 }
 
 /* A wanted field of the static table: its text goes the usual way. */
-static void cg_hpack_static_text(cgrpc_hpack_decoder *d, unsigned index)
+static CG_APART void cg_hpack_static_wanted(cgrpc_hpack_decoder *d,
+                                            unsigned index, uint32_t what)
 {
     const char *text = cg_static_text(index);
+    d->name = (uint8_t)(what >> 24);
+    d->flags = 0;
     if (CGRPC_METADATA_ALL != 0) cg_hpack_indexed_key(d, index);
     cg_text_begin_value(d);
     cg_text_put(d, text, cg_text_len(text));
     cg_text_close(d);
+    cg_hpack_report(d, what, d->flags);
 }
 
 static void cg_hpack_indexed_static(cgrpc_hpack_decoder *d, unsigned index)
 {
-    uint32_t value = cg_static_value(index);
-    d->name = (uint8_t)cg_name_of_index(index);
-    d->flags = 0;
-    if (cg_name_is_wanted(d->vocabulary, d->name))
-        cg_hpack_static_text(d, index);
-    cg_hpack_report(d, (uint32_t)d->name << 24 | value, d->flags);
+    unsigned name = cg_name_of_index(index);
+    uint32_t what = (uint32_t)name << 24 | cg_static_value(index);
+    if (cg_name_is_wanted(d->vocabulary, name))
+        cg_hpack_static_wanted(d, index, what);
+    else
+        cg_hpack_report(d, what, 0);
 }
 
 /* Values that have no text because of what they are, are not lost. */
-static unsigned cg_hpack_recall(cgrpc_hpack_decoder *d, size_t age,
-                                uint32_t value)
+static CG_APART void cg_hpack_recall(cgrpc_hpack_decoder *d, size_t age,
+                                     uint32_t what)
 {
-    if (CGRPC_METADATA_ALL != 2) {
-        if (value == CG_VALUE_MALFORMED) return 0;
-        if (value == CG_VALUE_NO_BASE64) return CG_FIELD_NO_BASE64;
-    }
-    return cg_store_recall(d, cg_table_number(d, age));
+    uint32_t value = CGRPC_METADATA_ALL == 2 ? 0 : what & 0xFFFFFF;
+    unsigned flags = 0;
+    if (value == CG_VALUE_NO_BASE64)
+        flags = CG_FIELD_NO_BASE64;
+    else if (value != CG_VALUE_MALFORMED)
+        flags = cg_store_recall(d, cg_table_number(d, age));
+    cg_hpack_report(d, what, flags);
 }
 
 /* RFC 7541, 6.1 */
 static void cg_hpack_indexed(cgrpc_hpack_decoder *d, size_t index)
 {
     size_t age = index - 62;
-    const cgrpc_hpack_entry *entry;
-    unsigned flags = 0;
     d->began = true;
     if (age < d->count) {
-        entry = cg_table_entry(d, age);
+        const cgrpc_hpack_entry *entry = cg_table_entry(d, age);
         if ((entry->size & CG_TABLE_TEXT) != 0)
-            flags = cg_hpack_recall(d, age, entry->what & 0xFFFFFF);
-        cg_hpack_report(d, entry->what, flags);
+            cg_hpack_recall(d, age, entry->what);
+        else
+            cg_hpack_report(d, entry->what, 0);
     } else if (index - 1 < 61) {
         cg_hpack_indexed_static(d, (unsigned)index);
     } else {
@@ -1945,20 +2144,26 @@ static void cg_hpack_begin_name(cgrpc_hpack_decoder *d)
 }
 
 /* RFC 9113, 8.2.1: visible ASCII, no upper case, a colon only in front. */
-static void cg_hpack_name_byte(cgrpc_hpack_decoder *d, unsigned c, bool first)
+static bool cg_hpack_name_is_good(const uint8_t *in, size_t len)
 {
-    if (c <= 0x20 || c >= 0x7F || (c >= 'A' && c <= 'Z')) d->bad = true;
-    if (first) d->last = (uint8_t)c;
-    if (c == ':' && !first) d->bad = true;
-    if (!d->bad) cg_match_byte(d, c);
+    for (; len != 0; --len) {
+        unsigned c = *in++;
+        if (c <= 0x20 || c >= 0x7F || c == ':' || (c >= 'A' && c <= 'Z'))
+            return false;
+    }
+    return true;
 }
 
 static void cg_hpack_name_text(cgrpc_hpack_decoder *d, const uint8_t *in,
                                size_t len)
 {
-    size_t at;
-    for (at = 0; at < len; ++at)
-        cg_hpack_name_byte(d, in[at], d->name_len + at == 0);
+    size_t skip = 0;
+    if (d->name_len == 0) {
+        d->last = in[0];
+        if (in[0] == ':') skip = 1;
+    }
+    if (!cg_hpack_name_is_good(in + skip, len - skip)) d->bad = true;
+    if (!d->bad) cg_match_text(d, in, len);
     d->name_len = (uint16_t)cg_min(d->name_len + len, 0xFFFF);
     if (CGRPC_METADATA_ALL != 0) cg_text_put(d, in, len);
 }
@@ -2022,6 +2227,7 @@ static unsigned cg_huffman_symbol(uint32_t *window, unsigned *bits)
 {
     uint32_t rest = *window, span;
     unsigned len = 5, symbol = 0;
+    if (*bits < 5) return CG_HUFFMAN_MORE;
     for (;; ++len) {
         span = (uint32_t)CG_HUFFMAN_COUNTS[len - 5] << (32 - len);
         if (rest < span) break;
@@ -2035,10 +2241,11 @@ static unsigned cg_huffman_symbol(uint32_t *window, unsigned *bits)
     return symbol < 256 ? CG_HUFFMAN_SYMBOLS[symbol] : CG_HUFFMAN_EOS;
 }
 
-/* All symbols that one byte completes, two at most. A code has up to 30
- * bits, so a byte may not fit what waits at once. */
+/* Takes a byte and, unless the window has room for one `more`, puts out the
+ * symbols that are complete: six at most. A code has up to 30 bits, so a
+ * byte may have to come in two parts. */
 static size_t cg_huffman_byte(cgrpc_hpack_decoder *d, unsigned byte,
-                              uint8_t *out)
+                              bool more, uint8_t *out)
 {
     unsigned bits = d->huffman_bits, left = 8, take, symbol;
     uint32_t window = d->huffman_window;
@@ -2046,9 +2253,10 @@ static size_t cg_huffman_byte(cgrpc_hpack_decoder *d, unsigned byte,
     while (left != 0) {
         take = 32 - bits < left ? 32 - bits : left;
         left -= take;
-        window |= (uint32_t)(byte >> left & 0xFF) << (32 - bits - take);
+        window |= (uint32_t)(byte >> left) << (32 - bits - take);
         byte &= (1u << left) - 1;
         bits += take;
+        if (more && bits <= 24) break;
         while ((symbol = cg_huffman_symbol(&window, &bits)) < 256)
             out[len++] = (uint8_t)symbol;
         if (symbol == CG_HUFFMAN_EOS) {
@@ -2066,8 +2274,9 @@ static void cg_huffman_text(cgrpc_hpack_decoder *d, const uint8_t *in,
 {
     uint8_t chunk[32];
     size_t out = 0;
-    for (; len != 0 && d->state != CG_AT_ERROR; --len) {
-        out += cg_huffman_byte(d, *in++, chunk + out);
+    while (len != 0 && d->state != CG_AT_ERROR) {
+        --len;
+        out += cg_huffman_byte(d, *in++, len != 0, chunk + out);
         if (out > sizeof(chunk) - 8) {
             cg_hpack_text(d, chunk, out);
             out = 0;
@@ -2095,8 +2304,8 @@ static void cg_hpack_end_string(cgrpc_hpack_decoder *d)
 }
 
 /* Takes some bytes of a string and returns how many. */
-static size_t cg_hpack_string(cgrpc_hpack_decoder *d, const uint8_t *in,
-                              size_t len)
+static CG_APART size_t cg_hpack_string(cgrpc_hpack_decoder *d,
+                                       const uint8_t *in, size_t len)
 {
     len = cg_min(len, d->number);
     d->number -= (uint32_t)len;
@@ -2177,7 +2386,7 @@ static void cg_hpack_begin_field(cgrpc_hpack_decoder *d, unsigned byte)
     if (cg_hpack_begin_int(d, byte, mask)) cg_hpack_end_index(d);
 }
 
-static void cg_hpack_byte(cgrpc_hpack_decoder *d, unsigned byte)
+static CG_APART void cg_hpack_byte(cgrpc_hpack_decoder *d, unsigned byte)
 {
     switch (d->state) {
     case CG_AT_FIELD: cg_hpack_begin_field(d, byte); break;
@@ -2234,16 +2443,16 @@ static bool cg_hpack_decode(cgrpc_hpack_decoder *d, const uint8_t *in,
 {
     const uint8_t *end = in + len;
     while (in < end) {
-        unsigned byte = *in;
-        if (d->state == CG_AT_ERROR) return false;
-        if (d->state == CG_AT_STRING) {
-            in += cg_hpack_string(d, in, (size_t)(end - in));
-        } else if (d->state == CG_AT_FIELD && byte > 0x80 && byte < 0xFF) {
+        size_t index = *in - 0x80u;
+        if (d->state == CG_AT_FIELD && index - 1 < 0x7E) {
             ++in; /* the common case, and nothing else to do */
-            cg_hpack_indexed(d, byte & 0x7F);
+            cg_hpack_indexed(d, index);
+        } else if (d->state == CG_AT_STRING) {
+            in += cg_hpack_string(d, in, (size_t)(end - in));
+        } else if (d->state == CG_AT_ERROR) {
+            return false;
         } else {
-            ++in;
-            cg_hpack_byte(d, byte);
+            cg_hpack_byte(d, *in++);
         }
     }
     return d->state != CG_AT_ERROR;
@@ -2541,6 +2750,7 @@ static void cg_hpack_put_known(cgrpc_hpack_encoder *e, cg_writer *w,
         cg_hpack_put_text(w, (const char *)value.data, value.len);
 }
 
+#if CGRPC_SERVER
 /* A known name and a number, e.g. grpc-status. */
 static void cg_hpack_put_number(cgrpc_hpack_encoder *e, cg_writer *w,
                                 unsigned name, uint32_t number)
@@ -2551,6 +2761,7 @@ static void cg_hpack_put_number(cgrpc_hpack_encoder *e, cg_writer *w,
     value.len = cg_decimal(digits, number);
     cg_hpack_put_known(e, w, name, value);
 }
+#endif
 
 #if CGRPC_CLIENT
 /* grpc-timeout: eight digits at most, and never later than it is. */
@@ -2610,21 +2821,6 @@ static bool cg_metadata_step(const cgrpc_arena *a, unsigned which, size_t *at,
     return false;
 }
 
-/* The text of a known field, or NULL. */
-static const char *cg_metadata_text(const cgrpc_arena *a, unsigned which,
-                                    unsigned name, size_t *len)
-{
-    size_t at = 0;
-    cg_record r;
-    while (cg_metadata_step(a, which, &at, &r)) {
-        if (r.name != name) continue;
-        *len = r.value_len;
-        return r.value;
-    }
-    *len = 0;
-    return NULL;
-}
-
 /* The user's own string for a name that has no key in its record. */
 static const char *cg_metadata_key(const cgrpc_vocabulary *v, unsigned name)
 {
@@ -2644,8 +2840,11 @@ static bool cg_metadata_next(const cgrpc_arena *a, const cgrpc_vocabulary *v,
 {
     cg_record r;
     while (cg_metadata_step(a, which, at, &r)) {
-        out->key = r.key != NULL ? r.key : cg_metadata_key(v, r.name);
-        if (out->key == NULL || r.name == CG_NAME_MALFORMED) continue;
+        if (r.name == CG_NAME_MALFORMED) continue;
+        out->key = r.key;
+        if (r.key == NULL || cg_name_is_reserved(r.name))
+            out->key = cg_metadata_key(v, r.name); /* if registered */
+        if (out->key == NULL) continue;
         out->value = r.value;
         out->len = r.value_len;
         return true;
@@ -2891,10 +3090,12 @@ static bool cg_frame_put32(cgrpc_conn *conn, uint8_t type, uint32_t id,
     return cg_frame_put(conn, type, 0, id, payload, 4);
 }
 
+/* The last stream that it names may only sink from one GOAWAY to the next. */
 static bool cg_frame_goaway(cgrpc_conn *conn, uint32_t last, uint32_t code)
 {
     uint8_t payload[8];
-    cg_set32(payload, last);
+    conn->goaway_said = cg_min32(conn->goaway_said, last);
+    cg_set32(payload, conn->goaway_said);
     cg_set32(payload + 4, code);
     return cg_frame_put(conn, CG_GOAWAY, 0, 0, payload, 8);
 }
@@ -2916,6 +3117,9 @@ static bool cg_flow_grow(int32_t *window, uint32_t credit)
     *window += (int32_t)credit;
     return true;
 }
+
+enum { CG_FREE, CG_QUEUED, CG_OPEN, CG_FINISHING, CG_LINGERING,
+       CG_OVER }; /* cgrpc_call.stage */
 
 static uint32_t cg_rx_cap(const cgrpc_call *call)
 {
@@ -2943,19 +3147,25 @@ static uint32_t cg_flow_need(const cgrpc_call *call)
 static void cg_flow_credit_call(cgrpc_conn *conn, cgrpc_call *call)
 {
     int32_t owed = (int32_t)(cg_rx_cap(call) - call->rx_len) - call->rx_window;
-    if (owed <= 0 || call->ended_in ||
+    if (owed <= 0 || call->ended_in || call->not_grpc ||
         call->rx_window >= (int32_t)cg_flow_need(call))
         return;
     if (cg_frame_put32(conn, CG_WINDOW_UPDATE, call->id, (uint32_t)owed))
         call->rx_window += owed;
 }
 
-static void cg_flow_credit_conn(cgrpc_conn *conn)
+/* Gives the credit that is due, once a turn; what finds no room is still
+ * due at the next one. */
+static void cg_flow_credit(cgrpc_conn *conn)
 {
     int32_t owed = conn->rx_top - conn->rx_window;
+    cgrpc_call *call;
     if (owed >= conn->rx_top / 2 &&
         cg_frame_put32(conn, CG_WINDOW_UPDATE, 0, (uint32_t)owed))
         conn->rx_window += owed;
+    for (call = conn->calls; call; call = call->next)
+        if (call->stage == CG_OPEN)
+            cg_flow_credit_call(conn, call);
 }
 
 /* ======================================================================
@@ -2975,9 +3185,6 @@ static void cg_flow_credit_conn(cgrpc_conn *conn)
 enum { CG_FORGOTTEN, CG_BOTH_ENDED, CG_PEER_RESET, CG_RESET_OWED,
        CG_RESET_SENT }; /* cgrpc_closed.how */
 
-enum { CG_FREE, CG_QUEUED, CG_OPEN, CG_FINISHING, CG_LINGERING,
-       CG_OVER }; /* cgrpc_call.stage */
-
 static cgrpc_call *cg_stream_find(const cgrpc_conn *conn, uint32_t id)
 {
     cgrpc_call *call = conn->calls;
@@ -2986,15 +3193,23 @@ static cgrpc_call *cg_stream_find(const cgrpc_conn *conn, uint32_t id)
     return call;
 }
 
+static void cg_list_append(cgrpc_call **list, cgrpc_call *call)
+{
+    while (*list)
+        list = &(*list)->next;
+    call->next = NULL;
+    *list = call;
+}
+
+/* The newest stands last: streams must be used in the order of their ids. */
 static void cg_stream_attach(cgrpc_conn *conn, cgrpc_call *call, uint32_t id)
 {
     call->id = id;
     call->conn = conn;
-    call->next = conn->calls;
     call->tx_window = conn->peer_window;
     call->rx_window = conn->settings_acked || !conn->is_server
                           ? conn->our_window : CG_FIRST_WINDOW;
-    conn->calls = call;
+    cg_list_append(&conn->calls, call);
     conn->opened++;
 }
 
@@ -3015,6 +3230,7 @@ static uint8_t cg_closed_how(const cgrpc_conn *conn, uint32_t id)
     return CG_FORGOTTEN;
 }
 
+/* Where eight resets are owed already, the connection must end. */
 static void cg_closed_remember(cgrpc_conn *conn, uint32_t id, uint8_t how,
                                uint8_t code)
 {
@@ -3030,6 +3246,7 @@ static void cg_closed_remember(cgrpc_conn *conn, uint32_t id, uint8_t how,
         slot->code = code;
         return;
     }
+    conn->overrun = true;
 }
 
 /* Writes the resets that are owed. true: none is left. */
@@ -3213,8 +3430,9 @@ static void cg_conn_fail(cgrpc_conn *conn, uint8_t code)
         return;
     CGRPC_LOG(1, "cgrpc: %s: connection error %u, GOAWAY\n", conn->peer,
               (unsigned)code);
-    cg_frame_goaway(conn, conn->is_server ? conn->last_id : 0, code);
     conn->dead = 1;
+    conn->error = code;
+    conn->goaway_due = true;
     cg_conn_set_timer(conn, CG_DYING_MS);
     conn->ops->lost(conn);
 }
@@ -3296,7 +3514,7 @@ static void cg_conn_setting(cgrpc_conn *conn, uint16_t key, uint32_t value)
 {
     switch (key) {
     case 1: /* HEADER_TABLE_SIZE */
-        cg_hpack_peer_limit(&conn->encoder, value);
+        conn->peer_table = value; /* in force from our ACK on */
         break;
     case 2: /* ENABLE_PUSH: a server may only say 0 */
         if (value > 1 || (value && !conn->is_server))
@@ -3464,6 +3682,8 @@ static void cg_conn_block_begin(cgrpc_conn *conn, cgrpc_call *call)
     conn->call = call;
     conn->block_id = conn->frame_id;
     conn->block_bytes = 0;
+    if (!(conn->frame_flags & CG_END_HEADERS) && !conn->draining)
+        cg_conn_set_timer(conn, CG_GREET_MS);
     conn->block_ends = (conn->frame_flags & CG_END_STREAM) != 0;
     conn->trailers = call && call->headers_in;
     cg_hpack_begin(&conn->decoder,
@@ -3486,6 +3706,8 @@ static void cg_conn_block_end(cgrpc_conn *conn)
     cgrpc_call *call = conn->call;
     conn->block_id = 0;
     conn->call = NULL;
+    conn->timed = conn->timed && conn->draining == 1;
+    conn->useful = conn->useful || call != NULL;
     if (!cg_hpack_end(&conn->decoder)) {
         cg_conn_fail(conn, CG_COMPRESSION_ERROR);
         return;
@@ -3516,8 +3738,10 @@ static void cg_conn_open(cgrpc_conn *conn)
     conn->last_id = id;
     if (conn->draining < 2) {
         call = conn->ops->open(conn, id);
-        if (!call)
-            cg_conn_refuse(conn, id, CG_REFUSED_STREAM);
+        if (!call) {
+            cg_closed_remember(conn, id, CG_RESET_OWED, CG_REFUSED_STREAM);
+            cg_closed_flush(conn);
+        }
     }
     cg_conn_block_begin(conn, call);
 }
@@ -3565,8 +3789,6 @@ static void cg_conn_data(cgrpc_conn *conn)
     }
     conn->rx_window -= len;
     conn->call = call;
-    if (len == 0 && !(conn->frame_flags & CG_END_STREAM))
-        cg_conn_charge(conn, 1);
     if (!call)
         cg_conn_late_data(conn);
     else if (call->ended_in)
@@ -3581,15 +3803,10 @@ static void cg_conn_data_end(cgrpc_conn *conn)
 {
     cgrpc_call *call = conn->call;
     conn->call = NULL;
-    cg_flow_credit_conn(conn);
-    if (!call)
+    if (!call || !(conn->frame_flags & CG_END_STREAM))
         return;
-    if (conn->frame_flags & CG_END_STREAM) {
-        call->ended_in = 1;
-        conn->ops->ended(call);
-    } else if (call->stage == CG_OPEN && !call->not_grpc) {
-        cg_flow_credit_call(conn, call);
-    }
+    call->ended_in = 1;
+    conn->ops->ended(call);
 }
 
 /* --- the frame machine --- */
@@ -3671,10 +3888,12 @@ static void cg_frame_end(cgrpc_conn *conn)
         if (!conn->settings_in)
             conn->timed = false;
         conn->settings_in = true;
-        if (conn->frame_flags & CG_ACK)
+        if (conn->frame_flags & CG_ACK) {
             cg_conn_settings_ack(conn);
-        else
-            cg_frame_put(conn, CG_SETTINGS, CG_ACK, 0, NULL, 0);
+            break;
+        }
+        cg_hpack_peer_limit(&conn->encoder, conn->peer_table);
+        cg_frame_put(conn, CG_SETTINGS, CG_ACK, 0, NULL, 0);
         break;
     default:
         break;
@@ -3685,6 +3904,9 @@ static void cg_frame_end(cgrpc_conn *conn)
 static void cg_frame_body(cgrpc_conn *conn)
 {
     conn->small_len = 0;
+    if (conn->frame_type == CG_DATA && conn->frame_left == conn->frame_pad &&
+        !(conn->frame_flags & CG_END_STREAM))
+        cg_conn_charge(conn, 1); /* it says nothing */
     if (conn->frame_left == 0)
         cg_frame_end(conn);
     else if (conn->frame_type <= CG_HEADERS ||
@@ -3754,8 +3976,6 @@ static uint32_t cg_conn_at_head(cgrpc_conn *conn, const uint8_t *in,
                                 uint32_t len)
 {
     uint32_t used;
-    if (cg_tx_free(conn) < CG_WORST_REPLY || !cg_closed_flush(conn))
-        return 0;
     if (cg_conn_gather(conn, in, len, CG_FRAME_HEAD, &used))
         cg_frame_begin(conn);
     return used;
@@ -3841,9 +4061,11 @@ static uint32_t cg_conn_at_preface(cgrpc_conn *conn, const uint8_t *in,
 static uint32_t cg_conn_input(cgrpc_conn *conn, const uint8_t *in,
                               uint32_t len)
 {
-    uint32_t at = 0, used = 1;
-    while (at < len && used && !conn->dead) {
+    uint32_t at = 0, used;
+    while (at < len && !conn->dead) {
         const uint8_t *p = in + at;
+        if (cg_tx_free(conn) < CG_WORST_REPLY || !cg_closed_flush(conn))
+            break; /* the worst reply to the next piece finds no room */
         switch (conn->state) {
         case CG_READ_PREFACE:
             used = cg_conn_at_preface(conn, p, len - at);
@@ -3906,9 +4128,17 @@ static bool cg_conn_read(cgrpc_conn *conn)
 /* Writes what waits; false: the stream has failed. */
 static bool cg_conn_write(cgrpc_conn *conn, uint32_t now)
 {
-    uint32_t len = conn->tx_end - conn->tx_start;
+    uint32_t len;
     int sent;
+    if (conn->overrun)
+        cg_conn_fail(conn, CG_INTERNAL_ERROR);
+    if (!conn->dead)
+        cg_flow_credit(conn);
+    if (conn->goaway_due)
+        conn->goaway_due = !cg_frame_goaway(
+            conn, conn->is_server ? conn->last_id : 0, conn->error);
     conn->wrote = false;
+    len = conn->tx_end - conn->tx_start;
     if (len == 0)
         return true;
     sent = conn->io.ops->send(conn->io.context, conn->tx + conn->tx_start,
@@ -3967,7 +4197,8 @@ static void cg_conn_begin(cgrpc_conn *conn, const cgrpc_io *io,
     conn->peer_window = conn->tx_window = conn->rx_window = CG_FIRST_WINDOW;
     conn->peer_frame = CG_MAX_FRAME;
     conn->peer_streams = UINT32_MAX;
-    conn->goaway_id = 0x7fffffff;
+    conn->peer_table = 4096;
+    conn->goaway_id = conn->goaway_said = 0x7fffffff;
     conn->bucket = CGRPC_ABUSE_BURST;
     conn->bucket_time = conn->moved = ops->now(conn);
     cg_conn_set_timer(conn, CG_GREET_MS);
@@ -4152,7 +4383,7 @@ static void cg_sink_spill(cg_sink *sink, const uint8_t *in, uint32_t len)
 {
     uint32_t fits = cg_min32(len, sink->spill_room - sink->spilled);
     if (fits)
-        memcpy(sink->spill + sink->spilled, in, fits);
+        memmove(sink->spill + sink->spilled, in, fits); /* an echo of it */
     sink->spilled += fits;
 }
 
@@ -4350,6 +4581,8 @@ static cg_outcome cg_message_put(cgrpc_call *call, const void *message, bool end
 {
     cg_sink sink;
     cg_sink_init(&sink, call);
+    if (!call->tx_sent)
+        call->tx_total = 0; /* nothing binds us to an earlier offer */
     if (sink.window == 0)
         return CG_SENT_WAIT;
     if (CGRPC_REPLAY && sink.window < 5 && !call->tx_total &&
@@ -4420,17 +4653,21 @@ static const cgrpc_vocabulary *cg_call_words(const cgrpc_call *call)
 #endif
 }
 
-static uint32_t cg_call_now(const cgrpc_call *call)
+static cgrpc_port *cg_call_port(const cgrpc_call *call)
 {
 #if !CGRPC_CLIENT
-    const cgrpc_port *port = ((const cgrpc_server *)call->owner)->desc.port;
+    return ((const cgrpc_server *)call->owner)->desc.port;
 #elif !CGRPC_SERVER
-    const cgrpc_port *port = ((const cgrpc_channel *)call->owner)->desc.port;
+    return ((const cgrpc_channel *)call->owner)->desc.port;
 #else
-    const cgrpc_port *port =
-        call->is_server ? ((const cgrpc_server *)call->owner)->desc.port
-                        : ((const cgrpc_channel *)call->owner)->desc.port;
+    return call->is_server ? ((const cgrpc_server *)call->owner)->desc.port
+                           : ((const cgrpc_channel *)call->owner)->desc.port;
 #endif
+}
+
+static uint32_t cg_call_now(const cgrpc_call *call)
+{
+    const cgrpc_port *port = cg_call_port(call);
     return port->now(port->context);
 }
 
@@ -4455,13 +4692,19 @@ static void cg_call_clear(cgrpc_call *call, void *owner, bool is_server)
     call->metadata.cap = CGRPC_METADATA_BYTES;
 }
 
+/* Runs the hook, once; blocking calls are refused meanwhile. */
 static void cg_call_run_hook(cgrpc_call *call)
 {
+    cgrpc_port *port = cg_call_port(call);
+    bool outer = port->in_handler;
     if (call->hooked)
         return;
     call->hooked = 1;
-    if (call->hook)
-        call->hook(call, (cgrpc_status)call->status);
+    if (!call->hook)
+        return;
+    port->in_handler = true;
+    call->hook(call, (cgrpc_status)call->status);
+    port->in_handler = outer;
 }
 
 /* --- receiving --- */
@@ -4541,7 +4784,9 @@ static bool cg_rx_count(cgrpc_call *call, uint32_t len)
 static bool cg_call_has_room(const cgrpc_call *call)
 {
     const cgrpc_conn *conn = call->conn;
-    int32_t least = CGRPC_REPLAY ? 1 : (int32_t)call->tx_need;
+    int32_t least = 1;
+    if (!CGRPC_REPLAY && call->tx_need > CG_FRAME_HEAD)
+        least = (int32_t)(call->tx_need - CG_FRAME_HEAD);
     return conn && call->stage == CG_OPEN && call->tx_window >= least &&
            conn->tx_window >= least && cg_tx_room(conn) >= call->tx_need &&
            cg_tx_room(conn) > CG_FRAME_HEAD + 5;
@@ -4557,6 +4802,13 @@ static bool cg_call_never_fits(const cgrpc_call *call)
               "is left out\n", call->method ? call->method->path : "?",
               (unsigned long)call->conn->tx_cap - CGRPC_TX_RESERVE);
     return true;
+}
+
+/* What did not fit, and how large it is nobody knows, waits until all of the
+ * buffer is free. */
+static void cg_call_need_all(cgrpc_call *call)
+{
+    call->tx_need = call->conn->tx_cap - CGRPC_TX_RESERVE;
 }
 
 /* --- the public verbs --- */
@@ -4666,15 +4918,6 @@ static cgrpc_channel *cg_channel_of(const cgrpc_call *call)
     return (cgrpc_channel *)call->owner;
 }
 
-static void cg_channel_append(cgrpc_channel *channel, cgrpc_call *call)
-{
-    cgrpc_call **end = &channel->calls;
-    while (*end)
-        end = &(*end)->next;
-    call->next = NULL;
-    *end = call;
-}
-
 /* The status of a call is known. `reset`: how to tell a peer that still
  * believes in the stream; CG_NO_ERROR: it needs no telling. */
 static void cg_client_over(cgrpc_call *call, cgrpc_status status,
@@ -4693,7 +4936,7 @@ static void cg_client_over(cgrpc_call *call, cgrpc_status status,
     call->status = (uint8_t)status;
     if (text)
         cg_metadata_explain(&call->metadata, CG_IN_TRAILING, text);
-    cg_channel_append(channel, call);
+    cg_list_append(&channel->calls, call);
 }
 
 /* A call that the peer has not processed goes back to the queue, once. */
@@ -4704,7 +4947,7 @@ static bool cg_client_again(cgrpc_call *call)
         (call->method->kind & CGRPC_CLIENT_STREAM) || channel->closing)
         return false;
     call->retried = 1;
-    call->headers_out = call->ended_out = 0;
+    call->ended_out = call->request_sent = 0;
     call->tx_total = call->tx_sent = call->tx_need = 0;
     call->stage = CG_QUEUED;
     return true;
@@ -4738,10 +4981,7 @@ static bool cg_client_put_headers(cgrpc_call *call)
         cg_hpack_put_timeout(encoder, &block.out, left);
     cg_metadata_encode(&call->metadata, cg_call_words(call), CG_OUT_INITIAL,
                        encoder, &block.out);
-    if (!cg_block_end(&block, call, 0))
-        return false;
-    cg_flow_credit_call(call->conn, call);
-    return true;
+    return cg_block_end(&block, call, 0);
 }
 
 static void cg_client_put_request(cgrpc_call *call)
@@ -4771,14 +5011,7 @@ static void cg_client_put_end(cgrpc_call *call)
 /* Sends what an open call has to send, as far as there is room. */
 static void cg_client_pump(cgrpc_call *call)
 {
-    if (!call->headers_out && !cg_client_put_headers(call)) {
-        if (call->conn->tx_start == call->conn->tx_end)
-            cg_client_over(call, CGRPC_RESOURCE_EXHAUSTED,
-                           CG_TEXT("request headers are over TX_BYTES"),
-                           CG_CANCEL);
-        return;
-    }
-    if (call->request && !call->request_sent && call->conn)
+    if (call->request && !call->request_sent)
         cg_client_put_request(call);
     if (call->stage == CG_OPEN && call->end_wanted && !call->ended_out)
         cg_client_put_end(call);
@@ -4848,6 +5081,7 @@ static void cg_client_finish(cgrpc_call *call, const cgrpc_head *head)
             status = (cgrpc_status)head->value[CG_HAS_GRPC_STATUS];
         if (status == CGRPC_OK)
             status = cg_client_count(call, &why);
+        cg_conn_reward(call->conn);
     } else {
         why = CG_TEXT("the answer ended without grpc-status");
     }
@@ -4864,7 +5098,7 @@ static void cg_client_headers(cgrpc_call *call, const cgrpc_head *head,
                        CG_TEXT("malformed header block"), CG_PROTOCOL_ERROR);
         return;
     }
-    if (head->overflow) {
+    if (head->overflow && !(end && head->value[CG_HAS_GRPC_STATUS])) {
         cg_client_over(call, CGRPC_RESOURCE_EXHAUSTED,
                        CG_TEXT("metadata over the client's limit"),
                        CG_CANCEL);
@@ -4885,10 +5119,25 @@ static void cg_client_headers(cgrpc_call *call, const cgrpc_head *head,
         cg_client_finish(call, head);
 }
 
-static void cg_client_data(cgrpc_call *call, const uint8_t *in, uint32_t len)
+/* A fault at the front of what has come fails the call, though it may have
+ * ended well; nothing of it is handed out. */
+static void cg_client_judge(cgrpc_call *call)
 {
     const char *why = NULL;
-    cgrpc_status status;
+    cgrpc_status status = cg_rx_judge(call, &why);
+    if (status == CGRPC_OK)
+        return;
+    call->rx_len = 0;
+    if (call->stage == CG_OVER && call->status == CGRPC_OK) {
+        call->status = (uint8_t)status;
+        if (why)
+            cg_metadata_explain(&call->metadata, CG_IN_TRAILING, why);
+    }
+    cg_client_over(call, status, why, CG_CANCEL);
+}
+
+static void cg_client_data(cgrpc_call *call, const uint8_t *in, uint32_t len)
+{
     if (!cg_rx_count(call, len) || !call->headers_in) {
         cg_client_over(call, CGRPC_INTERNAL,
                        CG_TEXT("DATA that its headers do not allow"),
@@ -4908,9 +5157,7 @@ static void cg_client_data(cgrpc_call *call, const uint8_t *in, uint32_t len)
     }
     memcpy(cg_rx(call) + call->rx_len, in, len);
     call->rx_len += len;
-    status = cg_rx_judge(call, &why);
-    if (status != CGRPC_OK)
-        cg_client_over(call, status, why, CG_CANCEL);
+    cg_client_judge(call);
 }
 
 /* END_STREAM on DATA; on headers, cg_client_headers has seen to it. */
@@ -4927,7 +5174,7 @@ static void cg_client_ended(cgrpc_call *call)
 static void cg_client_requeue(cgrpc_call *call, uint8_t how)
 {
     cg_stream_detach(call, how, CG_NO_ERROR);
-    cg_channel_append(cg_channel_of(call), call);
+    cg_list_append(&cg_channel_of(call)->calls, call);
 }
 
 static void cg_client_reset(cgrpc_call *call, uint32_t code)
@@ -5014,9 +5261,9 @@ static void cg_channel_failed(cgrpc_channel *channel, uint32_t now)
 /* The stream has ended, or must end; the next call connects anew. */
 static void cg_channel_drop(cgrpc_channel *channel, uint32_t now)
 {
-    bool was_ready = channel->conn.settings_in;
+    bool useful = channel->conn.useful;
     cg_conn_close(&channel->conn);
-    if (was_ready)
+    if (useful)
         channel->backoff = 0;
     else
         cg_channel_failed(channel, now);
@@ -5055,6 +5302,31 @@ static bool cg_channel_ready(const cgrpc_channel *channel)
            !conn->goaway_in && conn->last_id < 0x7ffffff0;
 }
 
+/* A stream begins with its HEADERS. false: they find no room, and the call
+ * waits on, the first of all. */
+static bool cg_channel_open_one(cgrpc_channel *channel, cgrpc_call *call)
+{
+    cgrpc_conn *conn = &channel->conn;
+    cg_list_remove(&channel->calls, call);
+    cg_stream_attach(conn, call, conn->last_id ? conn->last_id + 2 : 1);
+    call->stage = CG_OPEN;
+    if (cg_client_put_headers(call)) {
+        conn->last_id = call->id;
+        return true;
+    }
+    cg_list_remove(&conn->calls, call);
+    conn->opened--;
+    call->conn = NULL;
+    call->stage = CG_QUEUED;
+    call->next = channel->calls;
+    channel->calls = call;
+    if (conn->tx_start == conn->tx_end)
+        cg_client_over(call, CGRPC_RESOURCE_EXHAUSTED,
+                       CG_TEXT("request headers are over TX_BYTES"),
+                       CG_NO_ERROR);
+    return false;
+}
+
 /* Gives streams to the calls that wait for one, in their order. */
 static void cg_channel_open(cgrpc_channel *channel)
 {
@@ -5065,12 +5337,9 @@ static void cg_channel_open(cgrpc_channel *channel)
         if (call->stage != CG_QUEUED)
             continue;
         if (conn->opened >= conn->peer_streams ||
-            cg_tx_room(conn) <= CG_FRAME_HEAD)
+            !cg_channel_open_one(channel, call))
             return;
-        cg_list_remove(&channel->calls, call);
-        conn->last_id += conn->last_id ? 2 : 1;
-        call->stage = CG_OPEN;
-        cg_stream_attach(conn, call, conn->last_id);
+        cg_client_pump(call);
     }
 }
 
@@ -5080,6 +5349,8 @@ static void cg_channel_open(cgrpc_channel *channel)
 static void cg_client_respond(cgrpc_call *call)
 {
     uint32_t len = cg_rx_message(call);
+    if (call->status != CGRPC_OK && !cg_call_streams_in(call))
+        call->rx_len = 0; /* half an answer is none */
     if (!call->response || call->status != CGRPC_OK || len == UINT32_MAX)
         return;
     if (!cg_decode(cg_rx(call) + 5, len, call->method->out, call->response)) {
@@ -5111,9 +5382,7 @@ static void cg_channel_deadlines(cgrpc_channel *channel, cgrpc_call *list,
  * cancel or end any call, so the search begins anew after each. */
 static void cg_channel_hooks(cgrpc_channel *channel)
 {
-    cgrpc_port *port = channel->desc.port;
     cgrpc_call *call = channel->calls;
-    bool outer = port->in_handler;
     while (call) {
         if (call->stage == CG_OVER)
             cg_client_respond(call);
@@ -5123,9 +5392,7 @@ static void cg_channel_hooks(cgrpc_channel *channel)
         }
         cg_list_remove(&channel->calls, call);
         call->next = NULL;
-        port->in_handler = true;
         cg_call_run_hook(call);
-        port->in_handler = outer;
         call = channel->calls;
     }
 }
@@ -5170,8 +5437,6 @@ static uint32_t cg_channel_timer(const cgrpc_channel *channel, uint32_t now)
     for (call = conn->calls; call; call = call->next) {
         if (call->has_deadline)
             wait = cg_min32(wait, cg_time_left(call->deadline, now));
-        if (!call->headers_out && conn->tx_end == 0)
-            return 0;
         if (call->request && !call->request_sent && cg_call_has_room(call))
             return 0;
     }
@@ -5278,7 +5543,8 @@ cgrpc_result cgrpc_start(cgrpc_channel *channel, cgrpc_call *call,
 {
     const cgrpc_port *port = channel->desc.port;
     cgrpc_result result = CGRPC_SUCCESS;
-    if (call->stage != CG_FREE && !(call->stage == CG_OVER && call->hooked))
+    if (channel->closing ||
+        (call->stage != CG_FREE && !(call->stage == CG_OVER && call->hooked)))
         return CGRPC_E_STATE;
     if (call->memory_bytes < channel->memory->call_bytes) {
         CGRPC_LOG(0, "cgrpc: a call's RX_BYTES must be at least its "
@@ -5297,7 +5563,7 @@ cgrpc_result cgrpc_start(cgrpc_channel *channel, cgrpc_call *call,
     if (result != CGRPC_SUCCESS)
         return result;
     call->stage = CG_QUEUED;
-    cg_channel_append(channel, call);
+    cg_list_append(&channel->calls, call);
     if (channel->failed && !call->wait_ready &&
         cg_time_left(channel->retry_at, port->now(port->context)) > 0)
         cg_client_over(call, CGRPC_UNAVAILABLE,
@@ -5309,7 +5575,8 @@ cgrpc_result cgrpc_start(cgrpc_channel *channel, cgrpc_call *call,
 /* The call can go on, or is over. */
 static bool cg_client_can_go(const cgrpc_call *call)
 {
-    return cgrpc_call_ended(call) || cg_rx_message(call) != UINT32_MAX ||
+    bool message = cg_rx_message(call) != UINT32_MAX && !call->response;
+    return cgrpc_call_ended(call) || message ||
            (call->blocked && cg_call_has_room(call));
 }
 
@@ -5359,34 +5626,28 @@ cgrpc_status cgrpc_unary(cgrpc_channel *channel, const cgrpc_method *method,
 
 cgrpc_recv_result cgrpc_recv(cgrpc_call *call, void *message)
 {
-    uint32_t len = cg_rx_message(call);
-    const char *why = NULL;
-    cgrpc_status status;
+    uint32_t len;
     if (call->taken) { /* raw bytes lay there until now */
         call->taken = 0;
         cg_rx_consume(call);
-        len = cg_rx_message(call);
+        cg_client_judge(call);
     }
+    len = cg_rx_message(call);
     if (len == UINT32_MAX)
         return cgrpc_call_ended(call) ? CGRPC_END : CGRPC_WAIT;
+    call->received = 1;
     if (!cg_decode(cg_rx(call) + 5, len, call->method->out, message)) {
         call->rx_len = 0;
+        call->status = CGRPC_INTERNAL;
         cg_client_over(call, CGRPC_INTERNAL,
                        CG_TEXT("answer cannot be decoded"), CG_CANCEL);
-        call->status = CGRPC_INTERNAL;
         return CGRPC_END;
     }
-    call->received = 1;
-    if (!call->method->out) {
-        call->taken = 1;
-        return CGRPC_GOT;
+    call->taken = !call->method->out;
+    if (!call->taken) {
+        cg_rx_consume(call);
+        cg_client_judge(call);
     }
-    cg_rx_consume(call);
-    status = cg_rx_judge(call, &why);
-    if (status != CGRPC_OK)
-        cg_client_over(call, status, why, CG_CANCEL);
-    else if (call->conn)
-        cg_flow_credit_call(call->conn, call);
     return CGRPC_GOT;
 }
 
@@ -5494,10 +5755,11 @@ const char *cgrpc_call_authority(const cgrpc_call *call)
     return text ? text : "";
 }
 
-static void cg_server_set_deadline(cgrpc_call *call, uint32_t ms)
+/* How long a call may take to end, where its client has set no time. */
+static void cg_server_hurry(cgrpc_call *call, uint32_t ms)
 {
-    call->deadline = cg_call_now(call) + ms;
-    call->has_deadline = 1;
+    if (!call->has_deadline)
+        call->deadline = cg_call_now(call) + ms;
 }
 
 /* The call is gone without a word of ours, or with all said. */
@@ -5526,7 +5788,9 @@ static void cg_server_finish(cgrpc_call *call, cgrpc_status status,
     call->stage = CG_FINISHING;
     call->status = (uint8_t)status;
     call->blocked = 0;
-    cg_server_set_deadline(call, CGRPC_STALL_MS);
+    if (status == CGRPC_DEADLINE_EXCEEDED)
+        call->has_deadline = 0; /* it has said its word */
+    cg_server_hurry(call, CGRPC_STALL_MS);
     if (text)
         cg_metadata_explain(&call->metadata, CG_OUT_TRAILING, text);
 }
@@ -5540,7 +5804,8 @@ static void cg_server_said(cgrpc_call *call)
         cg_server_over(call, CGRPC_OK);
         return;
     }
-    cg_server_set_deadline(call, CG_LINGER_MS);
+    call->has_deadline = 0;
+    cg_server_hurry(call, CG_LINGER_MS);
 }
 
 /* --- replies --- */
@@ -5610,7 +5875,7 @@ static void cg_server_pump(cgrpc_call *call)
         if (!cg_server_put_headers(call))
             return;
         if (cg_rest_put(call, call->not_grpc != 0))
-            cg_server_set_deadline(call, CGRPC_STALL_MS);
+            cg_server_hurry(call, CGRPC_STALL_MS);
         if (call->rest_len)
             return;
     }
@@ -5637,6 +5902,12 @@ static void cg_server_reply(cgrpc_call *call, const void *out)
 }
 
 /* --- running handlers --- */
+
+/* The handler fills in one reply; otherwise it sends what it likes. */
+static bool cg_method_replies(const cgrpc_method *method)
+{
+    return !(method->kind & CGRPC_SERVER_STREAM);
+}
 
 /* What to run the handler with now. */
 typedef enum cg_due { CG_NOT_DUE, CG_DUE_MESSAGE, CG_DUE_NULL } cg_due;
@@ -5706,7 +5977,6 @@ static void cg_server_returned(cgrpc_call *call, cgrpc_status status,
     if (status == CGRPC_NEXT && cg_call_streams_in(call)) {
         if (had_message) {
             cg_rx_consume(call);
-            cg_flow_credit_call(call->conn, call);
         } else {
             call->told_end = call->ended_in;
         }
@@ -5718,7 +5988,11 @@ static void cg_server_returned(cgrpc_call *call, cgrpc_status status,
         status = CGRPC_INTERNAL;
     }
     call->status = (uint8_t)status;
-    if (status == CGRPC_OK && !(call->method->kind & CGRPC_SERVER_STREAM))
+    cg_conn_reward(call->conn);
+    if (status == CGRPC_OK)
+        cg_metadata_remove(&call->metadata, CG_OUT_TRAILING,
+                           CG_NAME_GRPC_MESSAGE);
+    if (status == CGRPC_OK && cg_method_replies(call->method))
         cg_server_reply(call, out);
     cg_server_finish(call, (cgrpc_status)call->status, NULL);
 }
@@ -5737,7 +6011,8 @@ static bool cg_server_dispatch(cgrpc_call *call)
         if (!in)
             return true;
     }
-    memset(out, 0, call->method->out_size);
+    if (cg_method_replies(call->method))
+        memset(out, 0, call->method->out_size);
     status = cg_server_run(call, in, out);
     cg_server_returned(call, status, in != NULL, out);
     if (in)
@@ -5839,8 +6114,10 @@ static cgrpc_status cg_server_objection(cgrpc_call *call,
     *why = CG_TEXT("malformed grpc-timeout");
     if (timeout == CG_VALUE_MALFORMED)
         return CGRPC_INTERNAL;
-    if (cg_head_has(head, CG_HAS_TIMEOUT))
-        cg_server_set_deadline(call, cg_timeout_ms(timeout));
+    if (cg_head_has(head, CG_HAS_TIMEOUT)) {
+        call->deadline = cg_call_now(call) + cg_timeout_ms(timeout);
+        call->has_deadline = 1;
+    }
     *why = CG_TEXT("no such method");
     if (!cg_server_find(call, head->value[CG_HAS_PATH]))
         return CGRPC_UNIMPLEMENTED;
@@ -5943,19 +6220,19 @@ static void cg_server_overflow(cgrpc_call *call)
 
 static void cg_server_data(cgrpc_call *call, const uint8_t *in, uint32_t len)
 {
+    uint32_t fits;
     if (!cg_rx_count(call, len)) {
         cg_server_break(call, CG_PROTOCOL_ERROR);
         return;
     }
     if (call->stage != CG_OPEN)
         return;
-    if (len > cg_rx_cap(call) - call->rx_len) {
-        cg_server_overflow(call);
-        return;
-    }
-    memcpy(cg_rx(call) + call->rx_len, in, len);
-    call->rx_len += len;
+    fits = cg_min32(len, cg_rx_cap(call) - call->rx_len);
+    memcpy(cg_rx(call) + call->rx_len, in, fits);
+    call->rx_len += fits;
     cg_server_judge(call);
+    if (fits < len && call->stage == CG_OPEN)
+        cg_server_overflow(call);
 }
 
 static void cg_server_reset(cgrpc_call *call, uint32_t code)
@@ -6026,12 +6303,8 @@ static void cg_server_turn(cgrpc_call *call, uint32_t now)
                                                           : CG_CANCEL);
         call->stage = CG_OVER;
     }
-    if (call->stage >= CG_LINGERING && !call->hooked) {
-        cgrpc_port *port = cg_server_of(call)->desc.port;
-        port->in_handler = true;
+    if (call->stage >= CG_LINGERING)
         cg_call_run_hook(call);
-        port->in_handler = false;
-    }
     if (call->stage == CG_OVER)
         call->stage = CG_FREE;
 }
@@ -6039,8 +6312,8 @@ static void cg_server_turn(cgrpc_call *call, uint32_t now)
 /* Milliseconds until a call must be looked at; 0: at once. */
 static uint32_t cg_server_call_timer(cgrpc_call *call, uint32_t now)
 {
-    uint32_t left = call->has_deadline ? cg_time_left(call->deadline, now)
-                                       : UINT32_MAX;
+    uint32_t left = call->has_deadline || call->stage > CG_OPEN
+                        ? cg_time_left(call->deadline, now) : UINT32_MAX;
     switch (call->stage) {
     case CG_OPEN:
         return call->headers_in && cg_server_due(call) ? 0 : left;
@@ -6092,7 +6365,7 @@ uint32_t cgrpc_server_poll(cgrpc_server *server)
 
 /* --- the public rest --- */
 
-/* The largest decoded pair of request and reply among all methods. */
+/* The largest decoded request, with its reply, among all methods. */
 static size_t cg_server_scratch(const cgrpc_server_desc *desc)
 {
     size_t i, j, most = 0;
@@ -6100,8 +6373,9 @@ static size_t cg_server_scratch(const cgrpc_server_desc *desc)
         const cgrpc_service *service = desc->services[i].service;
         for (j = 0; j < service->method_count; j++) {
             const cgrpc_method *method = &service->methods[j];
-            size_t words = CGRPC_WORDS(method->in_size) +
-                           CGRPC_WORDS(method->out_size);
+            size_t words = CGRPC_WORDS(method->in_size);
+            if (cg_method_replies(method))
+                words += CGRPC_WORDS(method->out_size);
             most = words > most ? words : most;
         }
     }
@@ -6231,6 +6505,8 @@ bool cgrpc_send_initial(cgrpc_call *call)
     if (!call->is_server || call->stage != CG_OPEN)
         return false;
     call->blocked = !cg_server_put_headers(call);
+    if (call->blocked)
+        cg_call_need_all(call);
     return !call->blocked;
 }
 
@@ -6269,7 +6545,7 @@ static bool cg_call_put_headers(cgrpc_call *call)
 #endif
 #if CGRPC_CLIENT
     if (!call->is_server)
-        return call->headers_out || cg_client_put_headers(call);
+        return true; /* they opened the stream */
 #endif
     return false;
 }
@@ -6303,10 +6579,12 @@ bool cgrpc_send(cgrpc_call *call, const void *message)
                                : !(call->method->kind & CGRPC_CLIENT_STREAM);
     if ((one && call->replied) || call->end_wanted)
         return false;
+    if (call->stage != CG_OPEN && call->stage != CG_QUEUED)
+        return false;
     if (call->stage == CG_OPEN && cg_call_put_headers(call))
         put = cg_message_put(call, message, false);
-    else if (call->stage != CG_OPEN && call->stage != CG_QUEUED)
-        return false;
+    else if (call->stage == CG_OPEN)
+        cg_call_need_all(call);
     call->blocked = put == CG_SENT_WAIT;
     call->replied = put == CG_SENT_ALL;
     if (put == CG_SENT_BAD)
@@ -6378,3 +6656,25 @@ const char *cgrpc_result_text(cgrpc_result result)
 
 #endif /* CGRPC_IMPLEMENTED */
 #endif /* CGRPC_IMPLEMENTATION */
+
+/* MIT License
+ *
+ * Copyright (c) 2026 the cgrpc authors
+ *
+ * Permission is hereby granted, free of charge, to any person obtaining a
+ * copy of this software and associated documentation files (the "Software"),
+ * to deal in the Software without restriction, including without limitation
+ * the rights to use, copy, modify, merge, publish, distribute, sublicense,
+ * and/or sell copies of the Software, and to permit persons to whom the
+ * Software is furnished to do so, subject to the following conditions:
+ *
+ * The above copyright notice and this permission notice shall be included in
+ * all copies or substantial portions of the Software.
+ *
+ * THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+ * IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+ * FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+ * AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+ * LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING
+ * FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER
+ * DEALINGS IN THE SOFTWARE. */

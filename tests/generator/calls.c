@@ -234,7 +234,9 @@ static void test_sizes(void)
     const cgrpc_method *m = kinds_v1_AllKinds_methods;
     size_t i, needed = 0;
     for (i = 0; i < 4; i++) {
-        size_t words = CGRPC_WORDS(m[i].in_size) + CGRPC_WORDS(m[i].out_size);
+        size_t words = CGRPC_WORDS(m[i].in_size);
+        if (!(m[i].kind & CGRPC_SERVER_STREAM))
+            words += CGRPC_WORDS(m[i].out_size);
         needed = CGRPC_MAX(needed, words * sizeof(cgrpc_word));
     }
     check(sizeof scratch == needed, "scratch__is_what_a_server_lays_out");

@@ -14,6 +14,10 @@
 #ifndef WIRE_H
 #define WIRE_H
 
+#if defined(__GNUC__)
+#pragma GCC diagnostic ignored "-Wunused-function"
+#endif
+
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>

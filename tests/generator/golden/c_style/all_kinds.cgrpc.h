@@ -72,12 +72,10 @@ typedef struct kinds_v1_all_kinds_handlers {
 typedef union kinds_v1_all_kinds_scratch {
     cgrpc_word unary[CGRPC_WORDS(sizeof(kinds_v1_ask_t))
                      + CGRPC_WORDS(sizeof(kinds_v1_answer_t))];
-    cgrpc_word server_stream[CGRPC_WORDS(sizeof(kinds_v1_ask_t))
-                             + CGRPC_WORDS(sizeof(kinds_v1_answer_t))];
+    cgrpc_word server_stream[CGRPC_WORDS(sizeof(kinds_v1_ask_t))];
     cgrpc_word client_stream[CGRPC_WORDS(sizeof(kinds_v1_ask_t))
                              + CGRPC_WORDS(sizeof(kinds_v1_answer_t))];
-    cgrpc_word bidi[CGRPC_WORDS(sizeof(kinds_v1_ask_t))
-                    + CGRPC_WORDS(sizeof(kinds_v1_answer_t))];
+    cgrpc_word bidi[CGRPC_WORDS(sizeof(kinds_v1_ask_t))];
 } kinds_v1_all_kinds_scratch_t;
 #define KINDS_V1_ALL_KINDS_SCRATCH sizeof(kinds_v1_all_kinds_scratch_t)
 
@@ -270,8 +268,7 @@ typedef struct kinds_v1_only_streams_handlers {
 
 /* Memory for a request and its reply, decoded: SCRATCH of a server. */
 typedef union kinds_v1_only_streams_scratch {
-    cgrpc_word watch[CGRPC_WORDS(sizeof(kinds_v1_ask_t))
-                     + CGRPC_WORDS(sizeof(kinds_v1_answer_t))];
+    cgrpc_word watch[CGRPC_WORDS(sizeof(kinds_v1_ask_t))];
 } kinds_v1_only_streams_scratch_t;
 #define KINDS_V1_ONLY_STREAMS_SCRATCH sizeof(kinds_v1_only_streams_scratch_t)
 

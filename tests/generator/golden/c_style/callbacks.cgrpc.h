@@ -127,8 +127,7 @@ typedef union hooks_upload_scratch {
                          + CGRPC_WORDS(sizeof(hooks_tree_t))];
     cgrpc_word hooked[CGRPC_WORDS(sizeof(hooks_framed_t))
                       + CGRPC_WORDS(sizeof(hooks_plain_t))];
-    cgrpc_word stream[CGRPC_WORDS(sizeof(hooks_chunk_t))
-                      + CGRPC_WORDS(sizeof(hooks_chunk_t))];
+    cgrpc_word stream[CGRPC_WORDS(sizeof(hooks_chunk_t))];
     cgrpc_word pointer[CGRPC_WORDS(sizeof(hooks_heap_t))
                        + CGRPC_WORDS(sizeof(hooks_plain_t))];
     cgrpc_word none[CGRPC_WORDS(sizeof(hooks_plain_t))

@@ -72,12 +72,10 @@ typedef struct kinds_v1_AllKinds_handlers {
 typedef union kinds_v1_AllKinds_scratch {
     cgrpc_word Unary[CGRPC_WORDS(sizeof(kinds_v1_Ask))
                      + CGRPC_WORDS(sizeof(kinds_v1_Answer))];
-    cgrpc_word ServerStream[CGRPC_WORDS(sizeof(kinds_v1_Ask))
-                            + CGRPC_WORDS(sizeof(kinds_v1_Answer))];
+    cgrpc_word ServerStream[CGRPC_WORDS(sizeof(kinds_v1_Ask))];
     cgrpc_word ClientStream[CGRPC_WORDS(sizeof(kinds_v1_Ask))
                             + CGRPC_WORDS(sizeof(kinds_v1_Answer))];
-    cgrpc_word Bidi[CGRPC_WORDS(sizeof(kinds_v1_Ask))
-                    + CGRPC_WORDS(sizeof(kinds_v1_Answer))];
+    cgrpc_word Bidi[CGRPC_WORDS(sizeof(kinds_v1_Ask))];
 } kinds_v1_AllKinds_scratch;
 #define kinds_v1_AllKinds_SCRATCH sizeof(kinds_v1_AllKinds_scratch)
 
@@ -270,8 +268,7 @@ typedef struct kinds_v1_OnlyStreams_handlers {
 
 /* Memory for a request and its reply, decoded: SCRATCH of a server. */
 typedef union kinds_v1_OnlyStreams_scratch {
-    cgrpc_word Watch[CGRPC_WORDS(sizeof(kinds_v1_Ask))
-                     + CGRPC_WORDS(sizeof(kinds_v1_Answer))];
+    cgrpc_word Watch[CGRPC_WORDS(sizeof(kinds_v1_Ask))];
 } kinds_v1_OnlyStreams_scratch;
 #define kinds_v1_OnlyStreams_SCRATCH sizeof(kinds_v1_OnlyStreams_scratch)
 

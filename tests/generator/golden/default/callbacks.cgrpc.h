@@ -127,8 +127,7 @@ typedef union hooks_Upload_scratch {
                          + CGRPC_WORDS(sizeof(hooks_Tree))];
     cgrpc_word Hooked[CGRPC_WORDS(sizeof(hooks_Framed))
                       + CGRPC_WORDS(sizeof(hooks_Plain))];
-    cgrpc_word Stream[CGRPC_WORDS(sizeof(hooks_Chunk))
-                      + CGRPC_WORDS(sizeof(hooks_Chunk))];
+    cgrpc_word Stream[CGRPC_WORDS(sizeof(hooks_Chunk))];
     cgrpc_word Pointer[CGRPC_WORDS(sizeof(hooks_Heap))
                        + CGRPC_WORDS(sizeof(hooks_Plain))];
     cgrpc_word None[CGRPC_WORDS(sizeof(hooks_Plain))

@@ -124,9 +124,9 @@ typedef struct union_handlers {
 /* Memory for a request and its reply, decoded: SCRATCH of a server. */
 typedef union union_scratch {
     cgrpc_word default_[CGRPC_WORDS(sizeof(Word)) + CGRPC_WORDS(sizeof(Word))];
-    cgrpc_word int_[CGRPC_WORDS(sizeof(Word)) + CGRPC_WORDS(sizeof(Word))];
+    cgrpc_word int_[CGRPC_WORDS(sizeof(Word))];
     cgrpc_word class_[CGRPC_WORDS(sizeof(Word)) + CGRPC_WORDS(sizeof(Word))];
-    cgrpc_word operator_[CGRPC_WORDS(sizeof(Word)) + CGRPC_WORDS(sizeof(Word))];
+    cgrpc_word operator_[CGRPC_WORDS(sizeof(Word))];
     cgrpc_word errno_[CGRPC_WORDS(sizeof(Word)) + CGRPC_WORDS(sizeof(Word))];
     cgrpc_word assert_[CGRPC_WORDS(sizeof(Word)) + CGRPC_WORDS(sizeof(Word))];
     cgrpc_word NULL_[CGRPC_WORDS(sizeof(Word)) + CGRPC_WORDS(sizeof(Word))];

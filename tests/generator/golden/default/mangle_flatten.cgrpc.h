@@ -56,8 +56,7 @@ typedef struct NamesFlatten_handlers {
 typedef union NamesFlatten_scratch {
     cgrpc_word Go[CGRPC_WORDS(sizeof(PlainFlatten))
                   + CGRPC_WORDS(sizeof(InnerFlatten))];
-    cgrpc_word Away[CGRPC_WORDS(sizeof(acme_common_Id))
-                    + CGRPC_WORDS(sizeof(acme_common_Id_Part))];
+    cgrpc_word Away[CGRPC_WORDS(sizeof(acme_common_Id))];
 } NamesFlatten_scratch;
 #define NamesFlatten_SCRATCH sizeof(NamesFlatten_scratch)
 

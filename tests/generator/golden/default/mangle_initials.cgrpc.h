@@ -57,8 +57,7 @@ typedef struct miv_NamesInitials_handlers {
 typedef union miv_NamesInitials_scratch {
     cgrpc_word Go[CGRPC_WORDS(sizeof(miv_PlainInitials))
                   + CGRPC_WORDS(sizeof(miv_OuterInitials_InnerInitials))];
-    cgrpc_word Away[CGRPC_WORDS(sizeof(acme_common_Id))
-                    + CGRPC_WORDS(sizeof(acme_common_Id_Part))];
+    cgrpc_word Away[CGRPC_WORDS(sizeof(acme_common_Id))];
 } miv_NamesInitials_scratch;
 #define miv_NamesInitials_SCRATCH sizeof(miv_NamesInitials_scratch)
 

@@ -57,8 +57,7 @@ typedef struct mangle_none_v1_NamesNone_handlers {
 typedef union mangle_none_v1_NamesNone_scratch {
     cgrpc_word Go[CGRPC_WORDS(sizeof(mangle_none_v1_PlainNone))
                   + CGRPC_WORDS(sizeof(mangle_none_v1_OuterNone_InnerNone))];
-    cgrpc_word Away[CGRPC_WORDS(sizeof(acme_common_Id))
-                    + CGRPC_WORDS(sizeof(acme_common_Id_Part))];
+    cgrpc_word Away[CGRPC_WORDS(sizeof(acme_common_Id))];
 } mangle_none_v1_NamesNone_scratch;
 #define mangle_none_v1_NamesNone_SCRATCH \
     sizeof(mangle_none_v1_NamesNone_scratch)

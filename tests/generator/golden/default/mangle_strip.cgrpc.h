@@ -55,8 +55,7 @@ typedef struct NamesStrip_handlers {
 typedef union NamesStrip_scratch {
     cgrpc_word Go[CGRPC_WORDS(sizeof(PlainStrip))
                   + CGRPC_WORDS(sizeof(OuterStrip_InnerStrip))];
-    cgrpc_word Away[CGRPC_WORDS(sizeof(acme_common_Id))
-                    + CGRPC_WORDS(sizeof(acme_common_Id_Part))];
+    cgrpc_word Away[CGRPC_WORDS(sizeof(acme_common_Id))];
 } NamesStrip_scratch;
 #define NamesStrip_SCRATCH sizeof(NamesStrip_scratch)
 

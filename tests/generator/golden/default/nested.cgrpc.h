@@ -69,8 +69,7 @@ typedef struct acme_device_v1_Store_handlers {
 typedef union acme_device_v1_Store_scratch {
     cgrpc_word Get[CGRPC_WORDS(sizeof(acme_common_Id))
                    + CGRPC_WORDS(sizeof(acme_device_v1_Outer_Inner_Deep))];
-    cgrpc_word List[CGRPC_WORDS(sizeof(acme_common_Page))
-                    + CGRPC_WORDS(sizeof(acme_device_v1_Outer_Inner))];
+    cgrpc_word List[CGRPC_WORDS(sizeof(acme_common_Page))];
     cgrpc_word Put[CGRPC_WORDS(sizeof(acme_common_Id_Part))
                    + CGRPC_WORDS(sizeof(acme_common_Nothing))];
 } acme_device_v1_Store_scratch;

@@ -73,10 +73,9 @@ typedef struct Parts_handlers {
 /* Memory for a request and its reply, decoded: SCRATCH of a server. */
 typedef union Parts_scratch {
     cgrpc_word Unary[CGRPC_WORDS(sizeof(call)) + CGRPC_WORDS(sizeof(out))];
-    cgrpc_word Down[CGRPC_WORDS(sizeof(in)) + CGRPC_WORDS(sizeof(message))];
+    cgrpc_word Down[CGRPC_WORDS(sizeof(in))];
     cgrpc_word Up[CGRPC_WORDS(sizeof(options)) + CGRPC_WORDS(sizeof(channel))];
-    cgrpc_word Both[CGRPC_WORDS(sizeof(request))
-                    + CGRPC_WORDS(sizeof(response))];
+    cgrpc_word Both[CGRPC_WORDS(sizeof(request))];
 } Parts_scratch;
 #define Parts_SCRATCH sizeof(Parts_scratch)
 

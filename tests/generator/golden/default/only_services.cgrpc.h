@@ -153,8 +153,7 @@ typedef struct acme_front_Second_handlers {
 typedef union acme_front_Second_scratch {
     cgrpc_word Id[CGRPC_WORDS(sizeof(google_protobuf_Empty))
                   + CGRPC_WORDS(sizeof(acme_common_Id))];
-    cgrpc_word Ids[CGRPC_WORDS(sizeof(acme_common_Page))
-                   + CGRPC_WORDS(sizeof(acme_common_Id))];
+    cgrpc_word Ids[CGRPC_WORDS(sizeof(acme_common_Page))];
 } acme_front_Second_scratch;
 #define acme_front_Second_SCRATCH sizeof(acme_front_Second_scratch)
 

@@ -64,12 +64,10 @@ typedef struct kinds_v1_AllKinds_handlers {
 typedef union kinds_v1_AllKinds_scratch {
     cgrpc_word Unary[CGRPC_WORDS(sizeof(cgrpc_bytes))
                      + CGRPC_WORDS(sizeof(cgrpc_bytes))];
-    cgrpc_word ServerStream[CGRPC_WORDS(sizeof(cgrpc_bytes))
-                            + CGRPC_WORDS(sizeof(cgrpc_bytes))];
+    cgrpc_word ServerStream[CGRPC_WORDS(sizeof(cgrpc_bytes))];
     cgrpc_word ClientStream[CGRPC_WORDS(sizeof(cgrpc_bytes))
                             + CGRPC_WORDS(sizeof(cgrpc_bytes))];
-    cgrpc_word Bidi[CGRPC_WORDS(sizeof(cgrpc_bytes))
-                    + CGRPC_WORDS(sizeof(cgrpc_bytes))];
+    cgrpc_word Bidi[CGRPC_WORDS(sizeof(cgrpc_bytes))];
 } kinds_v1_AllKinds_scratch;
 #define kinds_v1_AllKinds_SCRATCH sizeof(kinds_v1_AllKinds_scratch)
 
@@ -258,8 +256,7 @@ typedef struct kinds_v1_OnlyStreams_handlers {
 
 /* Memory for a request and its reply, decoded: SCRATCH of a server. */
 typedef union kinds_v1_OnlyStreams_scratch {
-    cgrpc_word Watch[CGRPC_WORDS(sizeof(cgrpc_bytes))
-                     + CGRPC_WORDS(sizeof(cgrpc_bytes))];
+    cgrpc_word Watch[CGRPC_WORDS(sizeof(cgrpc_bytes))];
 } kinds_v1_OnlyStreams_scratch;
 #define kinds_v1_OnlyStreams_SCRATCH sizeof(kinds_v1_OnlyStreams_scratch)
 

@@ -89,14 +89,12 @@ typedef struct talk_Talker_handlers {
 typedef union talk_Talker_scratch {
     cgrpc_word One[CGRPC_WORDS(sizeof(cgrpc_bytes))
                    + CGRPC_WORDS(sizeof(cgrpc_bytes))];
-    cgrpc_word Two[CGRPC_WORDS(sizeof(cgrpc_bytes))
-                   + CGRPC_WORDS(sizeof(cgrpc_bytes))];
+    cgrpc_word Two[CGRPC_WORDS(sizeof(cgrpc_bytes))];
     cgrpc_word Silent[CGRPC_WORDS(sizeof(cgrpc_bytes))
                       + CGRPC_WORDS(sizeof(cgrpc_bytes))];
     cgrpc_word Three[CGRPC_WORDS(sizeof(cgrpc_bytes))
                      + CGRPC_WORDS(sizeof(cgrpc_bytes))];
-    cgrpc_word Four[CGRPC_WORDS(sizeof(cgrpc_bytes))
-                    + CGRPC_WORDS(sizeof(cgrpc_bytes))];
+    cgrpc_word Four[CGRPC_WORDS(sizeof(cgrpc_bytes))];
 } talk_Talker_scratch;
 #define talk_Talker_SCRATCH sizeof(talk_Talker_scratch)
 

@@ -127,12 +127,10 @@ typedef struct union_handlers {
 typedef union union_scratch {
     cgrpc_word default_[CGRPC_WORDS(sizeof(cgrpc_bytes))
                         + CGRPC_WORDS(sizeof(cgrpc_bytes))];
-    cgrpc_word int_[CGRPC_WORDS(sizeof(cgrpc_bytes))
-                    + CGRPC_WORDS(sizeof(cgrpc_bytes))];
+    cgrpc_word int_[CGRPC_WORDS(sizeof(cgrpc_bytes))];
     cgrpc_word class_[CGRPC_WORDS(sizeof(cgrpc_bytes))
                       + CGRPC_WORDS(sizeof(cgrpc_bytes))];
-    cgrpc_word operator_[CGRPC_WORDS(sizeof(cgrpc_bytes))
-                         + CGRPC_WORDS(sizeof(cgrpc_bytes))];
+    cgrpc_word operator_[CGRPC_WORDS(sizeof(cgrpc_bytes))];
     cgrpc_word errno_[CGRPC_WORDS(sizeof(cgrpc_bytes))
                       + CGRPC_WORDS(sizeof(cgrpc_bytes))];
     cgrpc_word assert_[CGRPC_WORDS(sizeof(cgrpc_bytes))

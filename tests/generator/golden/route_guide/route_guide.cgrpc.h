@@ -89,12 +89,10 @@ typedef struct routeguide_RouteGuide_handlers {
 typedef union routeguide_RouteGuide_scratch {
     cgrpc_word GetFeature[CGRPC_WORDS(sizeof(routeguide_Point))
                           + CGRPC_WORDS(sizeof(routeguide_Feature))];
-    cgrpc_word ListFeatures[CGRPC_WORDS(sizeof(routeguide_Rectangle))
-                            + CGRPC_WORDS(sizeof(routeguide_Feature))];
+    cgrpc_word ListFeatures[CGRPC_WORDS(sizeof(routeguide_Rectangle))];
     cgrpc_word RecordRoute[CGRPC_WORDS(sizeof(routeguide_Point))
                            + CGRPC_WORDS(sizeof(routeguide_RouteSummary))];
-    cgrpc_word RouteChat[CGRPC_WORDS(sizeof(routeguide_RouteNote))
-                         + CGRPC_WORDS(sizeof(routeguide_RouteNote))];
+    cgrpc_word RouteChat[CGRPC_WORDS(sizeof(routeguide_RouteNote))];
 } routeguide_RouteGuide_scratch;
 #define routeguide_RouteGuide_SCRATCH sizeof(routeguide_RouteGuide_scratch)
 

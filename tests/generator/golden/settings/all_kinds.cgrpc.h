@@ -71,12 +71,10 @@ typedef struct kv_AllKinds_handlers {
 typedef union kv_AllKinds_scratch {
     cgrpc_word Unary[CGRPC_WORDS(sizeof(kv_Ask))
                      + CGRPC_WORDS(sizeof(kv_Answer))];
-    cgrpc_word ServerStream[CGRPC_WORDS(sizeof(kv_Ask))
-                            + CGRPC_WORDS(sizeof(kv_Answer))];
+    cgrpc_word ServerStream[CGRPC_WORDS(sizeof(kv_Ask))];
     cgrpc_word ClientStream[CGRPC_WORDS(sizeof(kv_Ask))
                             + CGRPC_WORDS(sizeof(kv_Answer))];
-    cgrpc_word Bidi[CGRPC_WORDS(sizeof(kv_Ask))
-                    + CGRPC_WORDS(sizeof(kv_Answer))];
+    cgrpc_word Bidi[CGRPC_WORDS(sizeof(kv_Ask))];
 } kv_AllKinds_scratch;
 #define kv_AllKinds_SCRATCH sizeof(kv_AllKinds_scratch)
 
@@ -265,8 +263,7 @@ typedef struct kv_OnlyStreams_handlers {
 
 /* Memory for a request and its reply, decoded: SCRATCH of a server. */
 typedef union kv_OnlyStreams_scratch {
-    cgrpc_word Watch[CGRPC_WORDS(sizeof(kv_Ask))
-                     + CGRPC_WORDS(sizeof(kv_Answer))];
+    cgrpc_word Watch[CGRPC_WORDS(sizeof(kv_Ask))];
 } kv_OnlyStreams_scratch;
 #define kv_OnlyStreams_SCRATCH sizeof(kv_OnlyStreams_scratch)
 

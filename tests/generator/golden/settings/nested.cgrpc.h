@@ -66,8 +66,7 @@ typedef struct adv_Store_handlers {
 typedef union adv_Store_scratch {
     cgrpc_word Get[CGRPC_WORDS(sizeof(ac_Id))
                    + CGRPC_WORDS(sizeof(adv_Outer_Inner_Deep))];
-    cgrpc_word List[CGRPC_WORDS(sizeof(ac_Page))
-                    + CGRPC_WORDS(sizeof(adv_Outer_Inner))];
+    cgrpc_word List[CGRPC_WORDS(sizeof(ac_Page))];
     cgrpc_word Put[CGRPC_WORDS(sizeof(ac_Id_Part))
                    + CGRPC_WORDS(sizeof(ac_Nothing))];
 } adv_Store_scratch;
