@@ -119,8 +119,8 @@
  *   a server       CONNS * (sizeof(cgrpc_conn) + TX_BYTES + 64 + METADATA)
  *                + CALLS * (sizeof(cgrpc_call) + RX_BYTES + 5 + METADATA
  *                           + STATE) + SCRATCH + sizeof(cgrpc_server)
- *   a channel      sizeof(cgrpc_channel) + TX_BYTES + 64 + METADATA
- *                + RX_BYTES + 5 + METADATA
+ *   a channel      sizeof(cgrpc_channel) + sizeof(cgrpc_conn) + TX_BYTES
+ *                + 64 + METADATA + one client call
  *   a client call  sizeof(cgrpc_call) + RX_BYTES + 5 + METADATA
  *   CGRPC_METADATA_BYTES   METADATA above: once a call, once a connection
  *   CGRPC_STATE_BYTES      STATE above: once a server's call
@@ -205,13 +205,14 @@
 #endif
 
 /* Texts of cgrpc_result_text and cgrpc_status_text, and the reasons that
- * travel in grpc-message. About 1.2 KB of flash. */
+ * travel in grpc-message. About 2.2 KB of flash. */
 #ifndef CGRPC_ERROR_TEXTS
 #define CGRPC_ERROR_TEXTS 1
 #endif
 
-/* Keep the text of all metadata, not of registered keys only. It then needs
- * a larger CGRPC_METADATA_BYTES: a request of grpc-go brings about 60 bytes. */
+/* 1: keep the text of all metadata, not of registered keys only. It then
+ * needs a larger CGRPC_METADATA_BYTES: a request of grpc-go brings about 60
+ * bytes. (2 keeps every field as it came, for tests of the decoder.) */
 #ifndef CGRPC_METADATA_ALL
 #define CGRPC_METADATA_ALL 0
 #endif
@@ -651,20 +652,22 @@ typedef struct cgrpc_channel_desc {
 
 /* Declares a channel: RX_BYTES is the largest message that a blocking call
  * may receive, TX_BYTES the buffer that what is sent waits in. */
-#define CGRPC_CHANNEL_DEFINE(name, RX_BYTES, TX_BYTES)                    \
-    static uint8_t name##_call[CGRPC_CALL_BYTES(RX_BYTES)];               \
-    static uint8_t name##_memory[CGRPC_CONN_BYTES(TX_BYTES)];             \
-    static const cgrpc_channel_memory name##_sizes = {                    \
-        name##_memory, sizeof(name##_memory), name##_call,                \
-        sizeof(name##_call) };                                            \
-    static cgrpc_channel name = CGRPC_INIT(cgrpc_channel, &name##_sizes)
-
 typedef struct cgrpc_channel_memory {
-    uint8_t *conn;
-    size_t conn_bytes;
-    uint8_t *call;
-    size_t call_bytes;
+    cgrpc_conn *conn;
+    cgrpc_call *call; /* carries the blocking calls */
+    uint8_t *conn_bytes, *call_bytes;
+    size_t conn_size, call_size;
 } cgrpc_channel_memory;
+#define CGRPC_CHANNEL_DEFINE(name, RX_BYTES, TX_BYTES)                    \
+    static cgrpc_conn name##_conn;                                        \
+    static cgrpc_call name##_call;                                        \
+    static uint8_t name##_conn_bytes[CGRPC_CONN_BYTES(TX_BYTES)];         \
+    static uint8_t name##_call_bytes[CGRPC_CALL_BYTES(RX_BYTES)];         \
+    static const cgrpc_channel_memory name##_memory = {                   \
+        &name##_conn, &name##_call, name##_conn_bytes,                    \
+        name##_call_bytes, sizeof(name##_conn_bytes),                     \
+        sizeof(name##_call_bytes) };                                      \
+    static cgrpc_channel name = CGRPC_INIT(cgrpc_channel, &name##_memory)
 
 /* `desc` is copied; what it points to must outlive the channel. No byte
  * moves before the first call. */
@@ -851,7 +854,7 @@ typedef struct cgrpc_closed {
 struct cgrpc_conn {
     uint8_t state;        /* cg_parse */
     uint8_t frame_type, frame_flags, frame_pad;
-    uint8_t small_len;
+    uint8_t need, small_len; /* bytes looked at together; gathered */
     uint8_t closed_next;
     uint8_t draining;     /* 1: first GOAWAY sent, 2: the last */
     uint8_t error;        /* what a dead connection died of */
@@ -865,6 +868,7 @@ struct cgrpc_conn {
     bool goaway_in;
     bool unread;          /* input waits in the stream */
     bool stalled;         /* output waits since `moved` */
+    bool resets_due;      /* some of `closed` are still to be written */
     bool overrun;         /* more resets are owed than `closed` holds */
     bool goaway_due;      /* ... of a connection that died of `error` */
     bool useful;          /* a header block of a call came */
@@ -917,17 +921,16 @@ struct cgrpc_server {
 
 struct cgrpc_channel {
     const cgrpc_channel_memory *memory;
+    cgrpc_conn *conn;
+    cgrpc_call *calls;  /* that wait for a stream, or for their hook */
     cgrpc_channel_desc desc;
     cgrpc_vocabulary words;
-    cgrpc_call *calls;  /* that wait for a stream */
-    cgrpc_call own;     /* carries the blocking calls */
-    cgrpc_conn conn;
     uint32_t backoff;   /* milliseconds; 0: the last attempt succeeded */
     uint32_t retry_at;
     uint32_t random;
-    unsigned running : 1;
-    unsigned closing : 1;
-    unsigned failed : 1; /* waits until retry_at */
+    bool running;
+    bool closing;
+    bool failed;        /* waits until retry_at */
 };
 
 /* Files that see different macros see different sizes: init compares. */
@@ -3244,6 +3247,7 @@ static void cg_closed_remember(cgrpc_conn *conn, uint32_t id, uint8_t how,
         slot->id = id;
         slot->how = how;
         slot->code = code;
+        conn->resets_due = conn->resets_due || how == CG_RESET_OWED;
         return;
     }
     conn->overrun = true;
@@ -3253,7 +3257,7 @@ static void cg_closed_remember(cgrpc_conn *conn, uint32_t id, uint8_t how,
 static bool cg_closed_flush(cgrpc_conn *conn)
 {
     size_t i;
-    for (i = 0; i < CGRPC_CLOSED_STREAMS; i++) {
+    for (i = 0; conn->resets_due && i < CGRPC_CLOSED_STREAMS; i++) {
         cgrpc_closed *slot = &conn->closed[i];
         if (slot->how != CG_RESET_OWED)
             continue;
@@ -3261,6 +3265,7 @@ static bool cg_closed_flush(cgrpc_conn *conn)
             return false;
         slot->how = CG_RESET_SENT;
     }
+    conn->resets_due = false;
     return true;
 }
 
@@ -3303,34 +3308,23 @@ static void cg_stream_reset(cgrpc_call *call, uint8_t code)
 enum { CG_TYPE_NONE = 0 }; /* a content-type that is not gRPC's */
 enum { CG_NO_SLOT = 0, CG_HAS_AUTHORITY = 1, CG_HAS_METHOD = 2,
        CG_HAS_PATH = 3, CG_HAS_SCHEME = 4, CG_HAS_STATUS = 5,
-       CG_HAS_LENGTH = 6, CG_HAS_TYPE = 7, CG_HAS_TIMEOUT = 8,
-       CG_HAS_ENCODING = 9, CG_HAS_GRPC_STATUS = 10, CG_HAS_TE = 11,
+       CG_HAS_TYPE = 6, CG_HAS_TIMEOUT = 7, CG_HAS_ENCODING = 8,
+       CG_HAS_GRPC_STATUS = 9, CG_HAS_LENGTH = 10, CG_HAS_TE = 11,
        CG_FORBIDDEN = 12 };
+
+/* The slot of each known name, from CG_NAME_UNKNOWN on. */
+static const uint8_t cg_head_slots[CG_NAME_KNOWN + 1] = {
+    0, CG_HAS_AUTHORITY, CG_HAS_METHOD, CG_HAS_PATH, CG_HAS_SCHEME,
+    CG_HAS_STATUS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, CG_HAS_LENGTH, 0, 0,
+    CG_HAS_TYPE, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, CG_FORBIDDEN, 0, 0, 0, 0, CG_HAS_TE, CG_HAS_TIMEOUT,
+    CG_HAS_ENCODING, 0, CG_HAS_GRPC_STATUS, 0, 0, CG_FORBIDDEN, CG_FORBIDDEN,
+    CG_FORBIDDEN, CG_FORBIDDEN
+};
 
 static unsigned cg_head_slot(uint8_t name)
 {
-    switch (name) {
-    case CG_NAME_CONTENT_LENGTH:
-        return CG_HAS_LENGTH;
-    case CG_NAME_CONTENT_TYPE:
-        return CG_HAS_TYPE;
-    case CG_NAME_GRPC_TIMEOUT:
-        return CG_HAS_TIMEOUT;
-    case CG_NAME_GRPC_ENCODING:
-        return CG_HAS_ENCODING;
-    case CG_NAME_GRPC_STATUS:
-        return CG_HAS_GRPC_STATUS;
-    case CG_NAME_TE:
-        return CG_HAS_TE;
-    case CG_NAME_CONNECTION:
-    case CG_NAME_KEEP_ALIVE:
-    case CG_NAME_PROXY_CONNECTION:
-    case CG_NAME_TRANSFER_ENCODING:
-    case CG_NAME_UPGRADE:
-        return CG_FORBIDDEN;
-    default:
-        return name <= CG_NAME_STATUS ? name : CG_NO_SLOT;
-    }
+    return name <= CG_NAME_KNOWN ? cg_head_slots[name] : (unsigned)CG_NO_SLOT;
 }
 
 static bool cg_head_has(const cgrpc_head *head, unsigned slot)
@@ -3347,12 +3341,23 @@ static bool cg_head_allows(const cgrpc_conn *conn, unsigned slot,
     bool again = cg_head_has(head, slot);
     if (slot == CG_HAS_LENGTH)
         return !again || value == head->value[slot];
-    if (slot == CG_HAS_TE)
-        return value == CG_TE_TRAILERS;
-    if (slot > CG_HAS_STATUS)
-        return slot != CG_FORBIDDEN;
+    if (slot > CG_HAS_LENGTH)
+        return slot == CG_HAS_TE && value == CG_TE_TRAILERS;
     return !again && !head->regular && !conn->trailers &&
            conn->is_server == (slot != CG_HAS_STATUS);
+}
+
+/* What the decoder says of a field besides its value. A malformed timeout or
+ * status is an error of gRPC's, not of HTTP's. */
+static void cg_head_flags(cgrpc_head *head, unsigned slot, unsigned flags)
+{
+    if (flags & (CG_FIELD_OVERFLOW | CG_FIELD_LOST))
+        head->overflow = true;
+    if (flags & CG_FIELD_NO_BASE64)
+        head->bad_value = true;
+    if (flags & CG_FIELD_MALFORMED && slot != CG_HAS_TIMEOUT &&
+        slot != CG_HAS_GRPC_STATUS)
+        head->malformed = true;
 }
 
 static void cg_head_field(void *context, uint8_t name, uint32_t value,
@@ -3361,17 +3366,14 @@ static void cg_head_field(void *context, uint8_t name, uint32_t value,
     cgrpc_conn *conn = (cgrpc_conn *)context;
     cgrpc_head *head = &conn->head;
     unsigned slot = cg_head_slot(name);
-    if (flags & (CG_FIELD_OVERFLOW | CG_FIELD_LOST))
-        head->overflow = true;
-    if (flags & CG_FIELD_NO_BASE64)
-        head->bad_value = true;
-    if ((flags & CG_FIELD_MALFORMED && slot != CG_HAS_TIMEOUT &&
-         slot != CG_HAS_GRPC_STATUS) ||
-        (slot && !cg_head_allows(conn, slot, value)))
+    if (flags)
+        cg_head_flags(head, slot, flags);
+    if (slot - CG_HAS_TYPE > CG_HAS_GRPC_STATUS - CG_HAS_TYPE && slot &&
+        !cg_head_allows(conn, slot, value))
         head->malformed = true;
-    if (slot == CG_NO_SLOT || slot > CG_HAS_STATUS)
+    if (slot - 1 >= CG_HAS_STATUS)
         head->regular = true;
-    if (slot == CG_NO_SLOT || slot >= CG_HAS_TE)
+    if (slot - 1 >= CG_HAS_LENGTH)
         return;
     head->seen = (uint16_t)(head->seen | 1u << slot);
     head->value[slot] = value;
@@ -3401,8 +3403,8 @@ typedef struct cgrpc_conn_ops {
     uint32_t (*now)(cgrpc_conn *conn);
 } cgrpc_conn_ops;
 
-enum { CG_READ_PREFACE, CG_READ_HEAD, CG_READ_PREFIX, CG_READ_FIXED, CG_READ_BODY,
-       CG_READ_SKIP }; /* cgrpc_conn.state */
+enum { CG_READ_HEAD, CG_READ_PREFIX, CG_READ_FIXED, CG_READ_BODY, CG_READ_SKIP,
+       CG_READ_PREFACE }; /* cgrpc_conn.state */
 
 enum {
     CG_WORST_REPLY = 48,      /* ACK of a PING, two credits */
@@ -3440,14 +3442,6 @@ static void cg_conn_fail(cgrpc_conn *conn, uint8_t code)
 /* Cheap frames cost tokens; false: the peer has used them up. */
 static bool cg_conn_charge(cgrpc_conn *conn, uint32_t cost)
 {
-    uint32_t now = conn->ops->now(conn), passed = now - conn->bucket_time;
-    if (passed >= 1000) {
-        uint32_t back = passed >= 30000 ? CGRPC_ABUSE_BURST
-                                        : passed / 1000 *
-                                              (CGRPC_ABUSE_BURST / 30 + 1);
-        conn->bucket = cg_min32(conn->bucket + back, CGRPC_ABUSE_BURST);
-        conn->bucket_time = now;
-    }
     if (conn->bucket < cost) {
         cg_conn_fail(conn, CG_ENHANCE_YOUR_CALM);
         return false;
@@ -3456,9 +3450,19 @@ static bool cg_conn_charge(cgrpc_conn *conn, uint32_t cost)
     return true;
 }
 
-static void cg_conn_reward(cgrpc_conn *conn)
+static void cg_conn_refill(cgrpc_conn *conn, uint32_t tokens)
 {
-    conn->bucket = cg_min32(conn->bucket + CG_REFILL, CGRPC_ABUSE_BURST);
+    conn->bucket = cg_min32(conn->bucket + tokens, CGRPC_ABUSE_BURST);
+}
+
+/* What time gives back: all of it in half a minute. */
+static void cg_conn_refill_by_time(cgrpc_conn *conn, uint32_t now)
+{
+    uint32_t seconds = (now - conn->bucket_time) >> 10;
+    if (seconds == 0)
+        return;
+    conn->bucket_time = now;
+    cg_conn_refill(conn, cg_min32(seconds, 30) * (CGRPC_ABUSE_BURST / 30 + 1));
 }
 
 /* A stream error on the frame in progress, whether or not a call has it. */
@@ -3578,6 +3582,7 @@ static void cg_conn_settings_ack(cgrpc_conn *conn)
 static const uint8_t cg_drain_ping[8] = { 'c', 'g', 'd', 'r', 'a', 'i', 'n',
                                           0 };
 
+#if CGRPC_SERVER
 /* The graceful end of a server's connection (6.8): a GOAWAY that refuses
  * nothing, a round trip, then one that names the last stream. */
 static void cg_conn_drain(cgrpc_conn *conn)
@@ -3589,6 +3594,7 @@ static void cg_conn_drain(cgrpc_conn *conn)
     conn->draining = 1;
     cg_conn_set_timer(conn, CG_LINGER_MS);
 }
+#endif
 
 static void cg_conn_drain_last(cgrpc_conn *conn)
 {
@@ -3598,11 +3604,11 @@ static void cg_conn_drain_last(cgrpc_conn *conn)
     conn->timed = conn->draining != 2;
 }
 
-static void cg_conn_ping(cgrpc_conn *conn)
+static void cg_conn_ping(cgrpc_conn *conn, const uint8_t *in)
 {
     if (!(conn->frame_flags & CG_ACK))
-        cg_frame_put(conn, CG_PING, CG_ACK, 0, conn->small, 8);
-    else if (memcmp(conn->small, cg_drain_ping, 8) == 0)
+        cg_frame_put(conn, CG_PING, CG_ACK, 0, in, 8);
+    else if (memcmp(in, cg_drain_ping, 8) == 0)
         cg_conn_drain_last(conn);
 }
 
@@ -3648,10 +3654,9 @@ static void cg_conn_priority(cgrpc_conn *conn, const uint8_t *in)
         cg_conn_fail(conn, CG_PROTOCOL_ERROR);
 }
 
-/* A payload of fixed size, or one SETTINGS entry, is in conn->small. */
-static void cg_conn_fixed(cgrpc_conn *conn)
+/* A payload of fixed size, or one SETTINGS entry. */
+static void cg_conn_fixed(cgrpc_conn *conn, const uint8_t *in)
 {
-    const uint8_t *in = conn->small;
     switch (conn->frame_type) {
     case CG_PRIORITY:
         cg_conn_priority(conn, in);
@@ -3663,7 +3668,7 @@ static void cg_conn_fixed(cgrpc_conn *conn)
         cg_conn_setting(conn, cg_get16(in), cg_get32(in + 2));
         break;
     case CG_PING:
-        cg_conn_ping(conn);
+        cg_conn_ping(conn, in);
         break;
     case CG_GOAWAY:
         cg_conn_goaway(conn, cg_get32(in) & 0x7fffffff);
@@ -3869,10 +3874,16 @@ static uint32_t cg_frame_prefix(const cgrpc_conn *conn)
     return len;
 }
 
+/* The next `need` bytes are looked at together. */
+static void cg_conn_expect(cgrpc_conn *conn, uint8_t state, uint32_t need)
+{
+    conn->state = state;
+    conn->need = (uint8_t)need;
+}
+
 static void cg_frame_end(cgrpc_conn *conn)
 {
-    conn->state = CG_READ_HEAD;
-    conn->small_len = 0;
+    cg_conn_expect(conn, CG_READ_HEAD, CG_FRAME_HEAD);
     if (conn->dead)
         return;
     switch (conn->frame_type) {
@@ -3903,25 +3914,26 @@ static void cg_frame_end(cgrpc_conn *conn)
 /* What comes after the frame's header, or after its prefix. */
 static void cg_frame_body(cgrpc_conn *conn)
 {
-    conn->small_len = 0;
-    if (conn->frame_type == CG_DATA && conn->frame_left == conn->frame_pad &&
+    uint32_t left = conn->frame_left;
+    uint8_t type = conn->frame_type;
+    if (type == CG_DATA && left == conn->frame_pad &&
         !(conn->frame_flags & CG_END_STREAM))
         cg_conn_charge(conn, 1); /* it says nothing */
-    if (conn->frame_left == 0)
+    if (left == 0)
         cg_frame_end(conn);
-    else if (conn->frame_type <= CG_HEADERS ||
-             conn->frame_type == CG_CONTINUATION)
-        conn->state = conn->frame_left > conn->frame_pad ? CG_READ_BODY
-                                                         : CG_READ_SKIP;
+    else if (left == conn->frame_pad || type > CG_CONTINUATION)
+        conn->state = CG_READ_SKIP;
+    else if (type <= CG_HEADERS || type == CG_CONTINUATION)
+        conn->state = CG_READ_BODY;
     else
-        conn->state = conn->frame_type > CG_CONTINUATION ? CG_READ_SKIP
-                                                         : CG_READ_FIXED;
+        cg_conn_expect(conn, CG_READ_FIXED,
+                       type == CG_SETTINGS ? 6 : cg_min32(left, 8));
 }
 
 /* A frame's header has come: judge it, and go where its payload leads. */
-static void cg_frame_begin(cgrpc_conn *conn)
+static void cg_frame_begin(cgrpc_conn *conn, const uint8_t *in)
 {
-    const uint8_t *in = conn->small;
+    uint32_t prefix;
     uint8_t error;
     conn->frame_left = cg_get24(in);
     conn->frame_type = in[3];
@@ -3929,7 +3941,8 @@ static void cg_frame_begin(cgrpc_conn *conn)
     conn->frame_id = cg_get32(in + 5) & 0x7fffffff;
     conn->frame_pad = 0;
     error = cg_frame_check(conn);
-    if (!error && cg_frame_prefix(conn) > conn->frame_left)
+    prefix = cg_frame_prefix(conn);
+    if (!error && prefix > conn->frame_left)
         error = CG_FRAME_SIZE_ERROR;
     if (error) {
         cg_conn_fail(conn, error);
@@ -3941,74 +3954,56 @@ static void cg_frame_begin(cgrpc_conn *conn)
         cg_conn_headers(conn);
     else
         cg_conn_charge(conn, 1);
-    conn->small_len = 0;
-    if (cg_frame_prefix(conn))
-        conn->state = CG_READ_PREFIX;
+    if (prefix)
+        cg_conn_expect(conn, CG_READ_PREFIX, prefix);
     else
         cg_frame_body(conn);
 }
 
-static void cg_frame_prefix_end(cgrpc_conn *conn)
+static void cg_frame_prefix_end(cgrpc_conn *conn, const uint8_t *in)
 {
-    const uint8_t *in = conn->small;
     if (conn->frame_flags & CG_PADDED)
         conn->frame_pad = *in++;
     if (conn->frame_pad > conn->frame_left) {
         cg_conn_fail(conn, CG_PROTOCOL_ERROR);
         return;
     }
-    if (in + 5 <= conn->small + conn->small_len)
+    if (conn->need >= 5)
         cg_conn_priority(conn, in);
     cg_frame_body(conn);
 }
 
-/* Gathers `need` bytes in conn->small; true when all are there. */
-static bool cg_conn_gather(cgrpc_conn *conn, const uint8_t *in, uint32_t len,
-                           uint32_t need, uint32_t *used)
+static void cg_frame_fixed_end(cgrpc_conn *conn, const uint8_t *in)
 {
-    *used = cg_min32(len, need - conn->small_len);
-    memcpy(conn->small + conn->small_len, in, *used);
-    conn->small_len = (uint8_t)(conn->small_len + *used);
-    return conn->small_len == need;
-}
-
-static uint32_t cg_conn_at_head(cgrpc_conn *conn, const uint8_t *in,
-                                uint32_t len)
-{
-    uint32_t used;
-    if (cg_conn_gather(conn, in, len, CG_FRAME_HEAD, &used))
-        cg_frame_begin(conn);
-    return used;
-}
-
-static uint32_t cg_conn_at_prefix(cgrpc_conn *conn, const uint8_t *in,
-                                  uint32_t len)
-{
-    uint32_t used;
-    bool all = cg_conn_gather(conn, in, len, cg_frame_prefix(conn), &used);
-    conn->frame_left -= used;
-    if (all)
-        cg_frame_prefix_end(conn);
-    return used;
-}
-
-static uint32_t cg_conn_at_fixed(cgrpc_conn *conn, const uint8_t *in,
-                                 uint32_t len)
-{
-    uint32_t used, need = conn->frame_type == CG_SETTINGS ? 6 : 8;
-    if (!cg_conn_gather(conn, in, len,
-                        cg_min32(need, conn->frame_left + conn->small_len),
-                        &used)) {
-        conn->frame_left -= used;
-        return used;
-    }
-    conn->frame_left -= used;
-    cg_conn_fixed(conn);
-    conn->small_len = 0;
+    cg_conn_fixed(conn, in);
     if (conn->frame_left == 0)
         cg_frame_end(conn);
     else if (conn->frame_type == CG_GOAWAY)
         conn->state = CG_READ_SKIP;
+}
+
+/* Looks at `need` bytes: where they lie, or gathered if they come in parts. */
+static uint32_t cg_conn_at_piece(cgrpc_conn *conn, const uint8_t *in,
+                                 uint32_t len)
+{
+    uint32_t used = cg_min32(len, conn->need - conn->small_len);
+    if (used < conn->need) {
+        memcpy(conn->small + conn->small_len, in, used);
+        conn->small_len = (uint8_t)(conn->small_len + used);
+        if (conn->small_len < conn->need)
+            return used;
+        in = conn->small;
+    }
+    conn->small_len = 0;
+    if (conn->state == CG_READ_HEAD) {
+        cg_frame_begin(conn, in);
+        return used;
+    }
+    conn->frame_left -= conn->need;
+    if (conn->state == CG_READ_PREFIX)
+        cg_frame_prefix_end(conn, in);
+    else
+        cg_frame_fixed_end(conn, in);
     return used;
 }
 
@@ -4051,7 +4046,7 @@ static uint32_t cg_conn_at_preface(cgrpc_conn *conn, const uint8_t *in,
     conn->small_len = (uint8_t)(at + used);
     if (conn->small_len == sizeof cg_preface - 1) {
         conn->small_len = 0;
-        conn->state = CG_READ_HEAD;
+        cg_conn_expect(conn, CG_READ_HEAD, CG_FRAME_HEAD);
     }
     return used;
 }
@@ -4061,32 +4056,20 @@ static uint32_t cg_conn_at_preface(cgrpc_conn *conn, const uint8_t *in,
 static uint32_t cg_conn_input(cgrpc_conn *conn, const uint8_t *in,
                               uint32_t len)
 {
-    uint32_t at = 0, used;
+    uint32_t at = 0;
     while (at < len && !conn->dead) {
         const uint8_t *p = in + at;
-        if (cg_tx_free(conn) < CG_WORST_REPLY || !cg_closed_flush(conn))
+        if (cg_tx_free(conn) < CG_WORST_REPLY ||
+            (conn->resets_due && !cg_closed_flush(conn)))
             break; /* the worst reply to the next piece finds no room */
-        switch (conn->state) {
-        case CG_READ_PREFACE:
-            used = cg_conn_at_preface(conn, p, len - at);
-            break;
-        case CG_READ_HEAD:
-            used = cg_conn_at_head(conn, p, len - at);
-            break;
-        case CG_READ_PREFIX:
-            used = cg_conn_at_prefix(conn, p, len - at);
-            break;
-        case CG_READ_FIXED:
-            used = cg_conn_at_fixed(conn, p, len - at);
-            break;
-        case CG_READ_BODY:
-            used = cg_conn_at_body(conn, p, len - at);
-            break;
-        default:
-            used = cg_conn_at_skip(conn, len - at);
-            break;
-        }
-        at += used;
+        if (conn->state < CG_READ_BODY)
+            at += cg_conn_at_piece(conn, p, len - at);
+        else if (conn->state == CG_READ_BODY)
+            at += cg_conn_at_body(conn, p, len - at);
+        else if (conn->state == CG_READ_SKIP)
+            at += cg_conn_at_skip(conn, len - at);
+        else
+            at += cg_conn_at_preface(conn, p, len - at);
     }
     return conn->dead ? len : at;
 }
@@ -4137,6 +4120,7 @@ static bool cg_conn_write(cgrpc_conn *conn, uint32_t now)
     if (conn->goaway_due)
         conn->goaway_due = !cg_frame_goaway(
             conn, conn->is_server ? conn->last_id : 0, conn->error);
+    cg_conn_refill_by_time(conn, now);
     conn->wrote = false;
     len = conn->tx_end - conn->tx_start;
     if (len == 0)
@@ -4191,6 +4175,8 @@ static void cg_conn_begin(cgrpc_conn *conn, const cgrpc_io *io,
     conn->ops = ops;
     conn->is_server = is_server;
     conn->io = *io;
+    cg_conn_expect(conn, is_server ? CG_READ_PREFACE : CG_READ_HEAD,
+                   CG_FRAME_HEAD);
     conn->peer = "";
     conn->tx = memory + CGRPC_METADATA_BYTES;
     conn->tx_cap = bytes - CGRPC_METADATA_BYTES;
@@ -4246,53 +4232,18 @@ static void cg_conn_greet(cgrpc_conn *conn, uint32_t streams, uint32_t window)
 #define CG_TEXT(text) NULL
 #endif
 
-static cgrpc_status cg_status_of_http(uint32_t http)
-{
-    switch (http) {
-    case 400:
-        return CGRPC_INTERNAL;
-    case 401:
-        return CGRPC_UNAUTHENTICATED;
-    case 403:
-        return CGRPC_PERMISSION_DENIED;
-    case 404:
-        return CGRPC_UNIMPLEMENTED;
-    case 429:
-    case 502:
-    case 503:
-    case 504:
-        return CGRPC_UNAVAILABLE;
-    default:
-        return CGRPC_UNKNOWN;
-    }
-}
-
-static cgrpc_status cg_status_of_reset(uint32_t code)
-{
-    switch (code) {
-    case CG_REFUSED_STREAM:
-        return CGRPC_UNAVAILABLE;
-    case CG_CANCEL:
-        return CGRPC_CANCELLED;
-    case CG_ENHANCE_YOUR_CALM:
-        return CGRPC_RESOURCE_EXHAUSTED;
-    case CG_INADEQUATE_SECURITY:
-        return CGRPC_PERMISSION_DENIED;
-    default:
-        return CGRPC_INTERNAL;
-    }
-}
-
 /* --- header blocks --- */
 
 static const char cg_type_grpc[] = "application/grpc";
 
 /* A header block in the making: a frame's room in the transmit buffer, and
- * the encoder as it was, should the block not fit. */
+ * how far the encoder was, should the block not fit. */
 typedef struct cg_block {
     cg_writer out;
-    cgrpc_hpack_encoder before;
     uint8_t *frame;
+    uint16_t used;
+    uint8_t count;
+    bool resize;
 } cg_block;
 
 static bool cg_block_begin(cg_block *block, cgrpc_call *call)
@@ -4302,7 +4253,9 @@ static bool cg_block_begin(cg_block *block, cgrpc_call *call)
     if (room <= CG_FRAME_HEAD)
         return false;
     block->frame = cg_tx_tail(conn);
-    block->before = conn->encoder;
+    block->used = conn->encoder.used;
+    block->count = conn->encoder.count;
+    block->resize = conn->encoder.resize;
     block->out.out = block->frame + CG_FRAME_HEAD;
     block->out.len = 0;
     block->out.cap = cg_min32(room - CG_FRAME_HEAD, CG_MAX_FRAME);
@@ -4317,7 +4270,9 @@ static bool cg_block_end(cg_block *block, cgrpc_call *call, uint8_t flags)
     cgrpc_conn *conn = call->conn;
     uint32_t len = (uint32_t)block->out.len;
     if (block->out.full) {
-        conn->encoder = block->before;
+        conn->encoder.used = block->used; /* nothing was inserted */
+        conn->encoder.count = block->count;
+        conn->encoder.resize = block->resize;
         return false;
     }
     cg_frame_head(block->frame, len, CG_HEADERS,
@@ -4387,9 +4342,21 @@ static void cg_sink_spill(cg_sink *sink, const uint8_t *in, uint32_t len)
     sink->spilled += fits;
 }
 
+static void cg_sink_lay(cg_sink *sink, const uint8_t *in, uint32_t len)
+{
+    memcpy(sink->out, in, len);
+    sink->out += len;
+    sink->frame_room -= len;
+    sink->sent += len;
+}
+
 static void cg_sink_write(cg_sink *sink, const uint8_t *in, uint32_t len)
 {
     sink->total += len;
+    if (len <= sink->frame_room && !sink->skip) {
+        cg_sink_lay(sink, in, len);
+        return;
+    }
     if (sink->skip) {
         uint32_t past = cg_min32(sink->skip, len);
         sink->check = cg_check(sink->check, in, past);
@@ -4403,10 +4370,7 @@ static void cg_sink_write(cg_sink *sink, const uint8_t *in, uint32_t len)
         if (!sink->frame_room && !cg_sink_open(sink, 1))
             break;
         part = cg_min32(len, sink->frame_room);
-        memcpy(sink->out, in, part);
-        sink->out += part;
-        sink->frame_room -= part;
-        sink->sent += part;
+        cg_sink_lay(sink, in, part);
         in += part;
         len -= part;
     }
@@ -4449,11 +4413,6 @@ static bool cg_decode(const uint8_t *in, uint32_t len,
     return true;
 }
 
-static void cg_release(const pb_msgdesc_t *type, void *message)
-{
-    if (type)
-        pb_release(type, message);
-}
 #else
 static bool cg_encode(cg_sink *sink, const struct pb_msgdesc_s *type,
                       const void *message)
@@ -4473,11 +4432,6 @@ static bool cg_decode(const uint8_t *in, uint32_t len,
     return true;
 }
 
-static void cg_release(const struct pb_msgdesc_s *type, void *message)
-{
-    (void)type;
-    (void)message;
-}
 #endif
 
 static void cg_prefix(uint8_t *out, uint32_t len)
@@ -4601,38 +4555,6 @@ static cg_outcome cg_message_put(cgrpc_call *call, const void *message, bool end
     return CG_SENT_ALL;
 }
 
-/* Sends a message of which a copy may be kept: what finds no room now goes
- * to `spill` and waits there as call->rest. */
-static cg_outcome cg_message_put_once(cgrpc_call *call, const void *message,
-                                  uint8_t *spill, uint32_t room)
-{
-    cg_sink sink;
-    cg_sink_init(&sink, call);
-    sink.spill = spill;
-    sink.spill_room = room;
-    if (!call->headers_out)
-        sink.end = sink.out;
-    if (!cg_message_pass(&sink, call, message) ||
-        sink.sent + sink.spilled < sink.total)
-        return CG_SENT_BAD;
-    cg_sink_commit(&sink, call, false);
-    call->rest = spill;
-    call->rest_len = sink.spilled;
-    return CG_SENT_ALL;
-}
-
-/* Sends what can go of call->rest, END_STREAM with its last byte if `end`;
- * false: nothing could. */
-static bool cg_rest_put(cgrpc_call *call, bool end)
-{
-    cg_sink sink;
-    cg_sink_init(&sink, call);
-    cg_sink_write(&sink, call->rest, call->rest_len);
-    call->rest += sink.sent;
-    call->rest_len -= sink.sent;
-    cg_sink_commit(&sink, call, end && call->rest_len == 0);
-    return sink.sent != 0;
-}
 
 /* ======================================================================
  * >>call    one RPC, both roles: receiving, sending, ending
@@ -4726,7 +4648,7 @@ static void cg_rx_consume(cgrpc_call *call)
     if (call->rx_len)
         memmove(cg_rx(call), cg_rx(call) + whole, call->rx_len);
     if (call->conn)
-        cg_conn_reward(call->conn);
+        cg_conn_refill(call->conn, CG_REFILL);
 }
 
 /* What is wrong with the message at the front; CGRPC_OK: nothing so far. */
@@ -4790,18 +4712,6 @@ static bool cg_call_has_room(const cgrpc_call *call)
     return conn && call->stage == CG_OPEN && call->tx_window >= least &&
            conn->tx_window >= least && cg_tx_room(conn) >= call->tx_need &&
            cg_tx_room(conn) > CG_FRAME_HEAD + 5;
-}
-
-/* A header block that fits no buffer, not even an empty one, can only go
- * without the user's part. */
-static bool cg_call_never_fits(const cgrpc_call *call)
-{
-    if (call->conn->tx_start != call->conn->tx_end)
-        return false;
-    CGRPC_LOG(0, "cgrpc: %s: metadata is too large for TX_BYTES (%lu) and "
-              "is left out\n", call->method ? call->method->path : "?",
-              (unsigned long)call->conn->tx_cap - CGRPC_TX_RESERVE);
-    return true;
 }
 
 /* What did not fit, and how large it is nobody knows, waits until all of the
@@ -4916,6 +4826,43 @@ enum { CG_BACKOFF_FIRST = 1000, CG_BACKOFF_MOST = 120000 };
 static cgrpc_channel *cg_channel_of(const cgrpc_call *call)
 {
     return (cgrpc_channel *)call->owner;
+}
+
+static cgrpc_status cg_status_of_http(uint32_t http)
+{
+    switch (http) {
+    case 400:
+        return CGRPC_INTERNAL;
+    case 401:
+        return CGRPC_UNAUTHENTICATED;
+    case 403:
+        return CGRPC_PERMISSION_DENIED;
+    case 404:
+        return CGRPC_UNIMPLEMENTED;
+    case 429:
+    case 502:
+    case 503:
+    case 504:
+        return CGRPC_UNAVAILABLE;
+    default:
+        return CGRPC_UNKNOWN;
+    }
+}
+
+static cgrpc_status cg_status_of_reset(uint32_t code)
+{
+    switch (code) {
+    case CG_REFUSED_STREAM:
+        return CGRPC_UNAVAILABLE;
+    case CG_CANCEL:
+        return CGRPC_CANCELLED;
+    case CG_ENHANCE_YOUR_CALM:
+        return CGRPC_RESOURCE_EXHAUSTED;
+    case CG_INADEQUATE_SECURITY:
+        return CGRPC_PERMISSION_DENIED;
+    default:
+        return CGRPC_INTERNAL;
+    }
 }
 
 /* The status of a call is known. `reset`: how to tell a peer that still
@@ -5081,7 +5028,7 @@ static void cg_client_finish(cgrpc_call *call, const cgrpc_head *head)
             status = (cgrpc_status)head->value[CG_HAS_GRPC_STATUS];
         if (status == CGRPC_OK)
             status = cg_client_count(call, &why);
-        cg_conn_reward(call->conn);
+        cg_conn_refill(call->conn, CG_REFILL);
     } else {
         why = CG_TEXT("the answer ended without grpc-status");
     }
@@ -5247,7 +5194,7 @@ static void cg_channel_failed(cgrpc_channel *channel, uint32_t now)
     cgrpc_call *call = channel->calls, *next;
     channel->backoff = channel->backoff
                            ? cg_min32(channel->backoff / 5 * 8, CG_BACKOFF_MOST)
-                           : CG_BACKOFF_FIRST;
+                           : (uint32_t)CG_BACKOFF_FIRST;
     channel->retry_at = now + cg_channel_jitter(channel, channel->backoff);
     channel->failed = 1;
     for (; call; call = next) {
@@ -5261,8 +5208,8 @@ static void cg_channel_failed(cgrpc_channel *channel, uint32_t now)
 /* The stream has ended, or must end; the next call connects anew. */
 static void cg_channel_drop(cgrpc_channel *channel, uint32_t now)
 {
-    bool useful = channel->conn.useful;
-    cg_conn_close(&channel->conn);
+    bool useful = channel->conn->useful;
+    cg_conn_close(channel->conn);
     if (useful)
         channel->backoff = 0;
     else
@@ -5272,7 +5219,7 @@ static void cg_channel_drop(cgrpc_channel *channel, uint32_t now)
 static void cg_channel_connect(cgrpc_channel *channel, uint32_t now)
 {
     const cgrpc_port *port = channel->desc.port;
-    cgrpc_conn *conn = &channel->conn;
+    cgrpc_conn *conn = channel->conn;
     cgrpc_io io;
     if (channel->failed && cg_time_left(channel->retry_at, now) > 0)
         return;
@@ -5285,19 +5232,18 @@ static void cg_channel_connect(cgrpc_channel *channel, uint32_t now)
     conn->ops = &cg_client_ops;
     conn->owner = channel;
     conn->is_server = 0;
-    cg_conn_begin(conn, &io, channel->memory->conn,
-                  (uint32_t)channel->memory->conn_bytes);
+    cg_conn_begin(conn, &io, channel->memory->conn_bytes,
+                  (uint32_t)channel->memory->conn_size);
     conn->peer = channel->desc.target;
-    conn->state = CG_READ_HEAD;
     memcpy(conn->tx, cg_preface, sizeof cg_preface - 1);
     conn->tx_end = sizeof cg_preface - 1;
-    cg_conn_greet(conn, 4, cg_rx_cap(&channel->own));
+    cg_conn_greet(conn, 4, cg_rx_cap(channel->memory->call));
 }
 
 /* The connection takes new streams. */
 static bool cg_channel_ready(const cgrpc_channel *channel)
 {
-    const cgrpc_conn *conn = &channel->conn;
+    const cgrpc_conn *conn = channel->conn;
     return conn->ops && conn->settings_in && !conn->dead &&
            !conn->goaway_in && conn->last_id < 0x7ffffff0;
 }
@@ -5306,7 +5252,7 @@ static bool cg_channel_ready(const cgrpc_channel *channel)
  * waits on, the first of all. */
 static bool cg_channel_open_one(cgrpc_channel *channel, cgrpc_call *call)
 {
-    cgrpc_conn *conn = &channel->conn;
+    cgrpc_conn *conn = channel->conn;
     cg_list_remove(&channel->calls, call);
     cg_stream_attach(conn, call, conn->last_id ? conn->last_id + 2 : 1);
     call->stage = CG_OPEN;
@@ -5330,7 +5276,7 @@ static bool cg_channel_open_one(cgrpc_channel *channel, cgrpc_call *call)
 /* Gives streams to the calls that wait for one, in their order. */
 static void cg_channel_open(cgrpc_channel *channel)
 {
-    cgrpc_conn *conn = &channel->conn;
+    cgrpc_conn *conn = channel->conn;
     cgrpc_call *call = channel->calls, *next;
     for (; call && cg_channel_ready(channel); call = next) {
         next = call->next;
@@ -5401,10 +5347,10 @@ static void cg_channel_calls(cgrpc_channel *channel, uint32_t now)
 {
     cgrpc_call *call, *next;
     cg_channel_deadlines(channel, channel->calls, now);
-    cg_channel_deadlines(channel, channel->conn.ops ? channel->conn.calls
+    cg_channel_deadlines(channel, channel->conn->ops ? channel->conn->calls
                                                     : NULL, now);
     cg_channel_open(channel);
-    for (call = channel->conn.ops ? channel->conn.calls : NULL; call;
+    for (call = channel->conn->ops ? channel->conn->calls : NULL; call;
          call = next) {
         next = call->next;
         cg_client_pump(call);
@@ -5422,7 +5368,7 @@ static bool cg_channel_wanted(const cgrpc_channel *channel)
 
 static uint32_t cg_channel_timer(const cgrpc_channel *channel, uint32_t now)
 {
-    const cgrpc_conn *conn = &channel->conn;
+    const cgrpc_conn *conn = channel->conn;
     const cgrpc_call *call;
     uint32_t wait = UINT32_MAX;
     for (call = channel->calls; call; call = call->next)
@@ -5449,7 +5395,7 @@ static uint32_t cg_channel_timer(const cgrpc_channel *channel, uint32_t now)
 /* A connection that takes no new streams and has none left is of no use. */
 static bool cg_channel_spent(cgrpc_channel *channel, uint32_t now)
 {
-    cgrpc_conn *conn = &channel->conn;
+    cgrpc_conn *conn = channel->conn;
     return cg_conn_spent(conn, now) ||
            (conn->settings_in && !conn->dead && !cg_channel_ready(channel) &&
             !conn->calls);
@@ -5459,7 +5405,7 @@ uint32_t cgrpc_channel_poll(cgrpc_channel *channel)
 {
     const cgrpc_port *port = channel->desc.port;
     uint32_t now = port->now(port->context);
-    cgrpc_conn *conn = &channel->conn;
+    cgrpc_conn *conn = channel->conn;
     if (channel->running)
         return UINT32_MAX;
     channel->running = 1;
@@ -5493,8 +5439,8 @@ cgrpc_result cgrpc_channel_init_(cgrpc_channel *channel,
     if (!memory || !desc || !desc->port || !desc->port->now ||
         !desc->port->connect || !desc->target)
         return CGRPC_E_ARGUMENT;
-    if (memory->conn_bytes < CGRPC_CONN_BYTES(CG_LEAST_TX) ||
-        memory->call_bytes < CGRPC_CALL_BYTES(8)) {
+    if (memory->conn_size < CGRPC_CONN_BYTES(CG_LEAST_TX) ||
+        memory->call_size < CGRPC_CALL_BYTES(8)) {
         CGRPC_LOG(0, "cgrpc: a channel needs TX_BYTES of at least %u and "
                   "RX_BYTES of at least 8\n", (unsigned)CG_LEAST_TX);
         return CGRPC_E_CONFIG;
@@ -5507,7 +5453,9 @@ cgrpc_result cgrpc_channel_init_(cgrpc_channel *channel,
     if (!desc->user_agent)
         channel->desc.user_agent = cg_user_agent;
     channel->random = desc->port->now(desc->port->context);
-    cgrpc_call_init(&channel->own, memory->call, memory->call_bytes);
+    channel->conn = memory->conn;
+    memset(channel->conn, 0, sizeof *channel->conn);
+    cgrpc_call_init(memory->call, memory->call_bytes, memory->call_size);
     return cg_vocabulary_init(&channel->words, desc->keys, desc->key_count)
                ? CGRPC_SUCCESS : CGRPC_E_ARGUMENT;
 }
@@ -5546,7 +5494,7 @@ cgrpc_result cgrpc_start(cgrpc_channel *channel, cgrpc_call *call,
     if (channel->closing ||
         (call->stage != CG_FREE && !(call->stage == CG_OVER && call->hooked)))
         return CGRPC_E_STATE;
-    if (call->memory_bytes < channel->memory->call_bytes) {
+    if (call->memory_bytes < channel->memory->call_size) {
         CGRPC_LOG(0, "cgrpc: a call's RX_BYTES must be at least its "
                   "channel's\n");
         return CGRPC_E_ROOM;
@@ -5605,7 +5553,7 @@ cgrpc_status cgrpc_unary(cgrpc_channel *channel, const cgrpc_method *method,
                          const void *request, void *response,
                          const cgrpc_options *options)
 {
-    cgrpc_call *call = &channel->own;
+    cgrpc_call *call = channel->memory->call;
     const cgrpc_port *port = channel->desc.port;
     cgrpc_result result;
     if (port->in_handler || channel->running || !port->wait) {
@@ -5683,7 +5631,7 @@ cgrpc_bytes cgrpc_call_details(const cgrpc_call *call)
 void cgrpc_channel_close(cgrpc_channel *channel)
 {
     const cgrpc_port *port = channel->desc.port;
-    cgrpc_conn *conn = &channel->conn;
+    cgrpc_conn *conn = channel->conn;
     channel->closing = 1;
     while (conn->ops && conn->calls)
         cg_client_over(conn->calls, CGRPC_CANCELLED,
@@ -5704,7 +5652,7 @@ cgrpc_channel_state cgrpc_channel_get_state(const cgrpc_channel *channel)
 {
     if (cg_channel_ready(channel))
         return CGRPC_CHANNEL_READY;
-    if (channel->conn.ops)
+    if (channel->conn->ops)
         return CGRPC_CHANNEL_CONNECTING;
     return channel->failed ? CGRPC_CHANNEL_BACKOFF : CGRPC_CHANNEL_IDLE;
 }
@@ -5810,6 +5758,51 @@ static void cg_server_said(cgrpc_call *call)
 
 /* --- replies --- */
 
+/* Sends a message of which a copy may be kept: what finds no room now goes
+ * to `spill` and waits there as call->rest. */
+static cg_outcome cg_message_put_once(cgrpc_call *call, const void *message,
+                                  uint8_t *spill, uint32_t room)
+{
+    cg_sink sink;
+    cg_sink_init(&sink, call);
+    sink.spill = spill;
+    sink.spill_room = room;
+    if (!call->headers_out)
+        sink.end = sink.out;
+    if (!cg_message_pass(&sink, call, message) ||
+        sink.sent + sink.spilled < sink.total)
+        return CG_SENT_BAD;
+    cg_sink_commit(&sink, call, false);
+    call->rest = spill;
+    call->rest_len = sink.spilled;
+    return CG_SENT_ALL;
+}
+
+/* Sends what can go of call->rest, END_STREAM with its last byte if `end`;
+ * false: nothing could. */
+static bool cg_rest_put(cgrpc_call *call, bool end)
+{
+    cg_sink sink;
+    cg_sink_init(&sink, call);
+    cg_sink_write(&sink, call->rest, call->rest_len);
+    call->rest += sink.sent;
+    call->rest_len -= sink.sent;
+    cg_sink_commit(&sink, call, end && call->rest_len == 0);
+    return sink.sent != 0;
+}
+
+/* A header block that fits no buffer, not even an empty one, can only go
+ * without the user's part. */
+static bool cg_call_never_fits(const cgrpc_call *call)
+{
+    if (call->conn->tx_start != call->conn->tx_end)
+        return false;
+    CGRPC_LOG(0, "cgrpc: %s: metadata is too large for TX_BYTES (%lu) and "
+              "is left out\n", call->method ? call->method->path : "?",
+              (unsigned long)call->conn->tx_cap - CGRPC_TX_RESERVE);
+    return true;
+}
+
 static const char cg_status_0[] = "0";
 static const char cg_identity[] = "identity";
 static const char cg_type_text[] = "text/plain";
@@ -5903,6 +5896,21 @@ static void cg_server_reply(cgrpc_call *call, const void *out)
 
 /* --- running handlers --- */
 
+#if CGRPC_NANOPB
+/* Frees what nanopb allocated, in a build that lets it (PB_ENABLE_MALLOC). */
+static void cg_release(const pb_msgdesc_t *type, void *message)
+{
+    if (type)
+        pb_release(type, message);
+}
+#else
+static void cg_release(const struct pb_msgdesc_s *type, void *message)
+{
+    (void)type;
+    (void)message;
+}
+#endif
+
 /* The handler fills in one reply; otherwise it sends what it likes. */
 static bool cg_method_replies(const cgrpc_method *method)
 {
@@ -5988,7 +5996,7 @@ static void cg_server_returned(cgrpc_call *call, cgrpc_status status,
         status = CGRPC_INTERNAL;
     }
     call->status = (uint8_t)status;
-    cg_conn_reward(call->conn);
+    cg_conn_refill(call->conn, CG_REFILL);
     if (status == CGRPC_OK)
         cg_metadata_remove(&call->metadata, CG_OUT_TRAILING,
                            CG_NAME_GRPC_MESSAGE);
@@ -6347,9 +6355,13 @@ uint32_t cgrpc_server_poll(cgrpc_server *server)
     for (i = 0; i < memory->conn_count; i++)
         if (memory->conns[i].ops && !cg_conn_read(&memory->conns[i]))
             cg_conn_close(&memory->conns[i]);
-    for (i = 0; i < count; i++)
-        cg_server_turn(&memory->calls[(server->turn + i) % count], now);
-    server->turn = (uint32_t)((server->turn + 1) % count);
+    for (i = 0; i < count; i++) {
+        cgrpc_call *call = &memory->calls[server->turn];
+        server->turn = server->turn + 1 < count ? server->turn + 1 : 0;
+        if (call->stage != CG_FREE)
+            cg_server_turn(call, now);
+    }
+    server->turn = server->turn + 1 < count ? server->turn + 1 : 0;
     for (i = 0; i < memory->conn_count; i++) {
         cgrpc_conn *conn = &memory->conns[i];
         if (conn->ops)
@@ -6358,7 +6370,9 @@ uint32_t cgrpc_server_poll(cgrpc_server *server)
             wait = cg_min32(wait, cg_conn_timer(conn, now));
     }
     for (i = 0; i < count; i++)
-        wait = cg_min32(wait, cg_server_call_timer(&memory->calls[i], now));
+        if (memory->calls[i].stage != CG_FREE)
+            wait = cg_min32(wait,
+                            cg_server_call_timer(&memory->calls[i], now));
     server->running = 0;
     return wait;
 }
@@ -6626,8 +6640,8 @@ const char *cgrpc_result_text(cgrpc_result result)
     static const char *const texts[] = {
         "success", "an argument is missing or makes no sense",
         "defined too small: see the log for which size",
-        "cgrpc.h was compiled with other macros, or generated code is of "
-        "another version: rebuild all with one CGRPC_CONFIG_H",
+        ("cgrpc.h was compiled with other macros, or generated code is of "
+         "another version: rebuild all with one CGRPC_CONFIG_H"),
         "does not fit the memory given: see CGRPC_METADATA_BYTES, RX_BYTES",
         "not now: the call is in use or has ended",
         "all connections are taken: raise CONNS",

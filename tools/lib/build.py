@@ -7,8 +7,10 @@ nghttp2 for comparison, for this machine or across.
     gcc.link(objects, ["-static"], "bench/a")
 
 Everything goes below build/cache. Objects of nanopb and nghttp2 are kept from
-run to run; ours are compiled anew each time.
+run to run; ours are compiled anew each time, in a directory of this run that
+goes when it ends, so that runs do not disturb each other.
 """
+import atexit
 import hashlib
 import os
 import shutil
@@ -20,6 +22,16 @@ import deps
 NGHTTP2_BARE = ["-DHAVE_TIME_H", "-Dhtonl=__builtin_bswap32",
                 "-Dntohl=__builtin_bswap32", "-Dhtons=__builtin_bswap16",
                 "-Dntohs=__builtin_bswap16"]
+
+
+def run_dir(*names):
+    """A directory of this run."""
+    return deps.cache_dir("run-%d" % os.getpid(), *names)
+
+
+@atexit.register
+def remove_run_dir():
+    shutil.rmtree(run_dir(), ignore_errors=True)
 
 
 class Compiler:
@@ -45,7 +57,7 @@ class Compiler:
                               capture_output=True, text=True).stdout
 
     def place(self, *names):
-        return deps.cache_dir("obj", self.name, *names)
+        return run_dir(self.name, *names)
 
     def compile(self, sources, flags, into):
         """Objects of `sources`, in order."""
@@ -60,14 +72,15 @@ class Compiler:
         """The same for sources that never change: compiled once."""
         key = hashlib.sha256("\0".join(
             self.flags + flags + sources).encode()).hexdigest()[:12]
-        place = self.place("kept", what + "-" + key)
+        place = deps.cache_dir("kept", self.name, what + "-" + key)
         done = os.path.join(place, ".done")
-        if not os.path.exists(done):
-            deps.say("compiling %s for %s, once" % (what, self.title))
-            for source in sources:
-                self.run(["-c", source, "-w", "-o", os.path.join(
-                    place, os.path.basename(source)[:-2] + ".o")] + flags)
-            open(done, "w").close()
+        with deps.Lock("kept"):
+            if not os.path.exists(done):
+                deps.say("compiling %s for %s, once" % (what, self.title))
+                for source in sources:
+                    self.run(["-c", source, "-w", "-o", os.path.join(
+                        place, os.path.basename(source)[:-2] + ".o")] + flags)
+                open(done, "w").close()
         return [os.path.join(place, os.path.basename(source)[:-2] + ".o")
                 for source in sources]
 
@@ -101,12 +114,21 @@ TARGETS = {one.name: one for one in (
 )}
 
 
+def header():
+    """A directory with a copy of cgrpc.h, as it is when the run begins."""
+    place = run_dir("include")
+    copy = os.path.join(place, "cgrpc.h")
+    if not os.path.exists(copy):
+        shutil.copy(os.path.join(deps.ROOT, "cgrpc.h"), copy)
+    return place
+
+
 def generate(proto):
     """Runs protoc with both plugins; the directory of what they made."""
     deps.apt("protobuf-compiler", "nanopb")
     proto = os.path.join(deps.ROOT, proto)
     source = os.path.dirname(proto)
-    out = deps.cache_dir("generated", os.path.basename(proto)[:-6])
+    out = run_dir("generated", os.path.basename(proto)[:-6])
     done = subprocess.run(
         ["protoc", "--plugin=protoc-gen-cgrpc=" + os.path.join(
             deps.ROOT, "tools", "protoc-gen-cgrpc"),
@@ -129,7 +151,7 @@ def nanopb():
 def nghttp2():
     """(include directories, sources) of libnghttp2."""
     place = os.path.join(deps.apt_source("nghttp2"), "lib")
-    include = deps.cache_dir("generated", "nghttp2", "nghttp2")
+    include = deps.cache_dir("source", "nghttp2-version", "nghttp2")
     version = os.path.basename(os.path.dirname(place)).split("-")[1]
     with open(os.path.join(place, "includes/nghttp2/nghttp2ver.h.in")) as text:
         header = text.read().replace("@PACKAGE_VERSION@", version).replace(
@@ -147,10 +169,10 @@ def includes(*directories):
     return ["-I" + one for one in directories]
 
 
-def anchors(path):
+def anchors():
     """The sections of our header: (first line, name), from their banners."""
     found = []
-    with open(path) as lines:
+    with open(os.path.join(header(), "cgrpc.h")) as lines:
         for number, line in enumerate(lines, 1):
             if line.startswith(" * >>") and line[5:].split():
                 found.append((number, line[5:].split()[0]))
