@@ -458,6 +458,11 @@ bool cgrpc_recv_ended(const cgrpc_call *call);
 cgrpc_status cgrpc_fail(cgrpc_call *call, cgrpc_status status,
                         const char *text);
 
+/* Server: the bytes of a google.rpc.Status that go with the failure, as
+ * grpc-status-details-bin. They are copied into the call's metadata memory. */
+cgrpc_result cgrpc_fail_details(cgrpc_call *call, const void *details,
+                                size_t len);
+
 /* A handler that returned CGRPC_PENDING or CGRPC_NEXT is called again soon.
  * One volatile byte is written: safe from an ISR or another thread, which
  * must wake the loop by its port's own means. Spurious wakes are harmless. */
@@ -682,6 +687,11 @@ cgrpc_result cgrpc_channel_init_(cgrpc_channel *channel,
  * never; 0: at once). */
 uint32_t cgrpc_channel_poll(cgrpc_channel *channel);
 
+/* One connection a channel: when a server says that it is going away, calls
+ * in flight finish on the old connection, and new ones wait until the last of
+ * them has ended. A long stream then holds them up; end it, or give it a
+ * channel of its own. */
+
 /* Ends every call (CANCELLED) and the connection. The channel may be used
  * again: the next call connects anew. */
 void cgrpc_channel_close(cgrpc_channel *channel);
@@ -889,6 +899,7 @@ struct cgrpc_conn {
     uint32_t peer_frame;  /* peer's SETTINGS_MAX_FRAME_SIZE */
     uint32_t peer_streams;
     uint32_t peer_table;  /* peer's SETTINGS_HEADER_TABLE_SIZE */
+    uint32_t peer_table_low; /* the least of it in one SETTINGS */
     int32_t peer_window;  /* peer's SETTINGS_INITIAL_WINDOW_SIZE */
     int32_t our_window;   /* ours, announced */
     int32_t tx_window;    /* connection flow control, as in a call */
@@ -901,6 +912,7 @@ struct cgrpc_conn {
     uint32_t opened;      /* streams with a call */
     cgrpc_io io;
     const char *peer;
+    cgrpc_arena *spare;   /* server: for header blocks of no call */
     uint8_t small[24];    /* a frame header or small payload, gathered */
     cgrpc_head head;
     cgrpc_closed closed[CGRPC_CLOSED_STREAMS];
@@ -912,6 +924,7 @@ struct cgrpc_server {
     const cgrpc_server_memory *memory;
     cgrpc_server_desc desc;
     cgrpc_vocabulary words;
+    cgrpc_arena spare;  /* in scratch, which the parser finds idle */
     cgrpc_word *scratch;
     cgrpc_word *states;
     uint32_t turn;      /* the call that goes first */
@@ -3147,9 +3160,17 @@ static uint32_t cg_flow_need(const cgrpc_call *call)
     return total + 5 - call->rx_len;
 }
 
+/* What the windows have been charged for, and is still to come. */
+static int32_t cg_flow_coming(const cgrpc_conn *conn)
+{
+    return conn->frame_type == CG_DATA ? (int32_t)conn->frame_left : 0;
+}
+
 static void cg_flow_credit_call(cgrpc_conn *conn, cgrpc_call *call)
 {
     int32_t owed = (int32_t)(cg_rx_cap(call) - call->rx_len) - call->rx_window;
+    if (call == conn->call)
+        owed -= cg_flow_coming(conn);
     if (owed <= 0 || call->ended_in || call->not_grpc ||
         call->rx_window >= (int32_t)cg_flow_need(call))
         return;
@@ -3161,7 +3182,7 @@ static void cg_flow_credit_call(cgrpc_conn *conn, cgrpc_call *call)
  * due at the next one. */
 static void cg_flow_credit(cgrpc_conn *conn)
 {
-    int32_t owed = conn->rx_top - conn->rx_window;
+    int32_t owed = conn->rx_top - conn->rx_window - cg_flow_coming(conn);
     cgrpc_call *call;
     if (owed >= conn->rx_top / 2 &&
         cg_frame_put32(conn, CG_WINDOW_UPDATE, 0, (uint32_t)owed))
@@ -3519,6 +3540,7 @@ static void cg_conn_setting(cgrpc_conn *conn, uint16_t key, uint32_t value)
     switch (key) {
     case 1: /* HEADER_TABLE_SIZE */
         conn->peer_table = value; /* in force from our ACK on */
+        conn->peer_table_low = cg_min32(conn->peer_table_low, value);
         break;
     case 2: /* ENABLE_PUSH: a server may only say 0 */
         if (value > 1 || (value && !conn->is_server))
@@ -3598,10 +3620,10 @@ static void cg_conn_drain(cgrpc_conn *conn)
 
 static void cg_conn_drain_last(cgrpc_conn *conn)
 {
-    if (conn->draining == 1 &&
-        cg_frame_goaway(conn, conn->last_id, CG_NO_ERROR))
-        conn->draining = 2;
-    conn->timed = conn->draining != 2;
+    if (conn->draining != 1)
+        return;
+    conn->timed = !cg_frame_goaway(conn, conn->last_id, CG_NO_ERROR);
+    conn->draining = conn->timed ? 1 : 2;
 }
 
 static void cg_conn_ping(cgrpc_conn *conn, const uint8_t *in)
@@ -3681,6 +3703,18 @@ static void cg_conn_fixed(cgrpc_conn *conn, const uint8_t *in)
 
 /* --- header blocks --- */
 
+/* Where the texts of a header block go. A block without a call is kept as
+ * long as it is decoded, for its texts may enter the table. Trailers of a
+ * request have no reader, and its handler may be adding to the arena. */
+static cgrpc_arena *cg_conn_arena(cgrpc_conn *conn, cgrpc_call *call)
+{
+    if (call && !(conn->is_server && conn->trailers))
+        return &call->metadata;
+    if (conn->spare)
+        conn->spare->len = 0;
+    return conn->spare;
+}
+
 static void cg_conn_block_begin(cgrpc_conn *conn, cgrpc_call *call)
 {
     memset(&conn->head, 0, sizeof conn->head);
@@ -3691,10 +3725,9 @@ static void cg_conn_block_begin(cgrpc_conn *conn, cgrpc_call *call)
         cg_conn_set_timer(conn, CG_GREET_MS);
     conn->block_ends = (conn->frame_flags & CG_END_STREAM) != 0;
     conn->trailers = call && call->headers_in;
-    cg_hpack_begin(&conn->decoder,
-                   call && !(conn->is_server && conn->trailers)
-                       ? &call->metadata : NULL,
-                   conn->trailers ? CG_IN_TRAILING : CG_IN_INITIAL);
+    cg_hpack_begin(&conn->decoder, cg_conn_arena(conn, call),
+                   conn->trailers || (conn->block_ends && !conn->is_server)
+                       ? CG_IN_TRAILING : CG_IN_INITIAL);
 }
 
 static void cg_conn_block(cgrpc_conn *conn, const uint8_t *in, uint32_t len)
@@ -3726,11 +3759,19 @@ static void cg_conn_block_end(cgrpc_conn *conn)
     conn->ops->headers(call, &conn->head, conn->block_ends);
 }
 
+/* Frames on a stream that the peer could not know to be closed, or that our
+ * GOAWAY has refused, mean nothing. */
+static bool cg_conn_passes_over(const cgrpc_conn *conn, uint8_t how)
+{
+    return how == CG_RESET_OWED || how == CG_RESET_SENT || !conn->is_server ||
+           conn->frame_id > conn->goaway_said;
+}
+
 /* HEADERS on a stream that is not open: judged by how it closed. */
 static void cg_conn_late_headers(cgrpc_conn *conn)
 {
     uint8_t how = cg_closed_how(conn, conn->frame_id);
-    if (how == CG_RESET_OWED || how == CG_RESET_SENT || !conn->is_server)
+    if (cg_conn_passes_over(conn, how))
         return;
     cg_conn_fail(conn, how == CG_FORGOTTEN ? CG_PROTOCOL_ERROR
                                            : CG_STREAM_CLOSED);
@@ -3777,8 +3818,7 @@ static void cg_conn_headers(cgrpc_conn *conn)
 /* DATA on a stream that is not open. */
 static void cg_conn_late_data(cgrpc_conn *conn)
 {
-    uint8_t how = cg_closed_how(conn, conn->frame_id);
-    if (how == CG_RESET_OWED || how == CG_RESET_SENT || !conn->is_server)
+    if (cg_conn_passes_over(conn, cg_closed_how(conn, conn->frame_id)))
         cg_conn_charge(conn, 1);
     else
         cg_conn_refuse(conn, conn->frame_id, CG_STREAM_CLOSED);
@@ -3798,7 +3838,9 @@ static void cg_conn_data(cgrpc_conn *conn)
         cg_conn_late_data(conn);
     else if (call->ended_in)
         cg_conn_refuse(conn, conn->frame_id, CG_STREAM_CLOSED);
-    else if (len > call->rx_window && call->stage == CG_OPEN)
+    else if (conn->is_server && call->not_grpc)
+        return; /* passed over, whatever our window said */
+    else if (len > 0 && len > call->rx_window)
         cg_conn_refuse(conn, conn->frame_id, CG_FLOW_CONTROL_ERROR);
     else
         call->rx_window -= len;
@@ -3896,14 +3938,16 @@ static void cg_frame_end(cgrpc_conn *conn)
             cg_conn_block_end(conn);
         break;
     case CG_SETTINGS:
-        if (!conn->settings_in)
+        if (!conn->settings_in && !conn->draining)
             conn->timed = false;
         conn->settings_in = true;
         if (conn->frame_flags & CG_ACK) {
             cg_conn_settings_ack(conn);
             break;
         }
+        cg_hpack_peer_limit(&conn->encoder, conn->peer_table_low);
         cg_hpack_peer_limit(&conn->encoder, conn->peer_table);
+        conn->peer_table_low = conn->peer_table;
         cg_frame_put(conn, CG_SETTINGS, CG_ACK, 0, NULL, 0);
         break;
     default:
@@ -4120,6 +4164,7 @@ static bool cg_conn_write(cgrpc_conn *conn, uint32_t now)
     if (conn->goaway_due)
         conn->goaway_due = !cg_frame_goaway(
             conn, conn->is_server ? conn->last_id : 0, conn->error);
+    cg_closed_flush(conn);
     cg_conn_refill_by_time(conn, now);
     conn->wrote = false;
     len = conn->tx_end - conn->tx_start;
@@ -4146,6 +4191,7 @@ static bool cg_conn_spent(cgrpc_conn *conn, uint32_t now)
     if (conn->timed && cg_time_left(conn->timer, now) == 0) {
         if (conn->dead || conn->draining != 1)
             return true;
+        cg_conn_set_timer(conn, CG_DYING_MS); /* for another attempt */
         cg_conn_drain_last(conn);
     }
     return conn->draining == 2 && !conn->calls && conn->tx_end == 0;
@@ -4155,7 +4201,8 @@ static bool cg_conn_spent(cgrpc_conn *conn, uint32_t now)
 static uint32_t cg_conn_timer(const cgrpc_conn *conn, uint32_t now)
 {
     uint32_t left = UINT32_MAX;
-    if (conn->unread && cg_tx_free(conn) >= CG_WORST_REPLY)
+    if ((conn->unread && cg_tx_free(conn) >= CG_WORST_REPLY) ||
+        (conn->wrote && (conn->resets_due || conn->goaway_due)))
         return 0;
     if (conn->timed)
         left = cg_time_left(conn->timer, now);
@@ -4183,7 +4230,7 @@ static void cg_conn_begin(cgrpc_conn *conn, const cgrpc_io *io,
     conn->peer_window = conn->tx_window = conn->rx_window = CG_FIRST_WINDOW;
     conn->peer_frame = CG_MAX_FRAME;
     conn->peer_streams = UINT32_MAX;
-    conn->peer_table = 4096;
+    conn->peer_table = conn->peer_table_low = 4096;
     conn->goaway_id = conn->goaway_said = 0x7fffffff;
     conn->bucket = CGRPC_ABUSE_BURST;
     conn->bucket_time = conn->moved = ops->now(conn);
@@ -4997,8 +5044,10 @@ static void cg_client_judge_http(cgrpc_call *call, const cgrpc_head *head)
 /* The first header block of an answer that is not Trailers-Only. */
 static void cg_client_answer(cgrpc_call *call, const cgrpc_head *head)
 {
-    if (head->value[CG_HAS_STATUS] < 200)
-        return; /* informational: the real one is still to come */
+    if (head->value[CG_HAS_STATUS] < 200) { /* the real one is to come */
+        cg_metadata_remove(&call->metadata, CG_IN_INITIAL, 0);
+        return;
+    }
     call->headers_in = 1;
     cg_rx_expect(call, head);
     cg_client_judge_http(call, head);
@@ -5187,16 +5236,21 @@ static uint32_t cg_channel_jitter(cgrpc_channel *channel, uint32_t ms)
     return ms - fifth + (channel->random >> 8) % (2 * fifth);
 }
 
-/* The attempt failed: calls that cannot wait are told, and time must pass
- * before the next one. */
-static void cg_channel_failed(cgrpc_channel *channel, uint32_t now)
+/* The next attempt must wait. */
+static void cg_channel_wait(cgrpc_channel *channel, uint32_t now)
 {
-    cgrpc_call *call = channel->calls, *next;
     channel->backoff = channel->backoff
                            ? cg_min32(channel->backoff / 5 * 8, CG_BACKOFF_MOST)
                            : (uint32_t)CG_BACKOFF_FIRST;
     channel->retry_at = now + cg_channel_jitter(channel, channel->backoff);
-    channel->failed = 1;
+    channel->failed = true;
+}
+
+/* The attempt failed: calls that do not wait for a connection are told. */
+static void cg_channel_failed(cgrpc_channel *channel, uint32_t now)
+{
+    cgrpc_call *call = channel->calls, *next;
+    cg_channel_wait(channel, now);
     for (; call; call = next) {
         next = call->next;
         if (call->stage == CG_QUEUED && !call->wait_ready)
@@ -5205,15 +5259,20 @@ static void cg_channel_failed(cgrpc_channel *channel, uint32_t now)
     }
 }
 
-/* The stream has ended, or must end; the next call connects anew. */
+/* The stream has ended, or must end; a call that waits connects anew: at
+ * once if the connection was of use, or the first time that it was not. */
 static void cg_channel_drop(cgrpc_channel *channel, uint32_t now)
 {
-    bool useful = channel->conn->useful;
+    bool useful = channel->conn->useful, greeted = channel->conn->settings_in;
     cg_conn_close(channel->conn);
     if (useful)
         channel->backoff = 0;
-    else
+    else if (!greeted)
         cg_channel_failed(channel, now);
+    else if (channel->backoff)
+        cg_channel_wait(channel, now);
+    else
+        channel->backoff = CG_BACKOFF_FIRST;
 }
 
 static void cg_channel_connect(cgrpc_channel *channel, uint32_t now)
@@ -5605,6 +5664,8 @@ static void cg_client_cancel(cgrpc_call *call)
                    CG_CANCEL);
     if (call->stage != CG_OVER || call->hooked)
         return;
+    if (call->response && call->status == CGRPC_OK)
+        call->status = CGRPC_CANCELLED; /* nobody has decoded its answer */
     call->rx_len = 0;
     cg_list_remove(&cg_channel_of(call)->calls, call);
     call->next = NULL;
@@ -6299,6 +6360,17 @@ static void cg_server_step(cgrpc_call *call, uint32_t now)
     }
 }
 
+/* What could not be said, or heard, in time never will be. */
+static void cg_server_give_up(cgrpc_call *call)
+{
+    bool said = call->stage == CG_LINGERING;
+    if (!said && call->status == CGRPC_OK)
+        call->status = call->has_deadline ? CGRPC_DEADLINE_EXCEEDED
+                                          : CGRPC_CANCELLED;
+    cg_stream_reset(call, said ? CG_NO_ERROR : CG_CANCEL);
+    call->stage = CG_OVER;
+}
+
 static void cg_server_turn(cgrpc_call *call, uint32_t now)
 {
     if (call->stage == CG_OPEN && call->headers_in)
@@ -6306,11 +6378,8 @@ static void cg_server_turn(cgrpc_call *call, uint32_t now)
     if (call->stage == CG_FINISHING)
         cg_server_pump(call);
     if ((call->stage == CG_FINISHING || call->stage == CG_LINGERING) &&
-        cg_time_left(call->deadline, now) == 0) {
-        cg_stream_reset(call, call->stage == CG_LINGERING ? CG_NO_ERROR
-                                                          : CG_CANCEL);
-        call->stage = CG_OVER;
-    }
+        cg_time_left(call->deadline, now) == 0)
+        cg_server_give_up(call);
     if (call->stage >= CG_LINGERING)
         cg_call_run_hook(call);
     if (call->stage == CG_OVER)
@@ -6439,6 +6508,8 @@ cgrpc_result cgrpc_server_init_(cgrpc_server *server,
     server->memory = memory;
     server->desc = *desc;
     server->scratch = memory->words;
+    server->spare.base = (uint8_t *)server->scratch;
+    server->spare.cap = (uint16_t)cg_min(memory->scratch_bytes, 0xFFFF);
     server->states = server->scratch + CGRPC_WORDS(memory->scratch_bytes);
     bytes = (uint8_t *)(server->states +
                         memory->call_count * cg_server_state_words());
@@ -6472,6 +6543,7 @@ cgrpc_result cgrpc_server_accept(cgrpc_server *server, const cgrpc_io *io,
     conn->is_server = 1;
     cg_conn_begin(conn, io, conns + slot * bytes, (uint32_t)bytes);
     conn->peer = peer ? peer : "";
+    conn->spare = &server->spare;
     cg_conn_greet(conn, (uint32_t)memory->call_count,
                   (uint32_t)memory->rx_bytes + 5);
     return CGRPC_SUCCESS;
@@ -6530,6 +6602,21 @@ cgrpc_status cgrpc_fail(cgrpc_call *call, cgrpc_status status,
     if (text && call->is_server && call->stage == CG_OPEN)
         cg_metadata_explain(&call->metadata, CG_OUT_TRAILING, text);
     return status;
+}
+
+cgrpc_result cgrpc_fail_details(cgrpc_call *call, const void *details,
+                                size_t len)
+{
+    cg_record record;
+    if (!call->is_server || call->stage != CG_OPEN)
+        return CGRPC_E_STATE;
+    memset(&record, 0, sizeof record);
+    record.name = CG_NAME_GRPC_DETAILS;
+    record.which = CG_OUT_TRAILING;
+    record.value = (const char *)details;
+    record.value_len = len;
+    return cg_metadata_put(&call->metadata, &record) ? CGRPC_SUCCESS
+                                                     : CGRPC_E_ROOM;
 }
 
 #endif /* CGRPC_SERVER */

@@ -905,9 +905,10 @@ static uint32_t cg_posix_turn(cgrpc_posix *posix)
             uint32_t due = cgrpc_server_poll(posix->listeners[i].server);
             next = due < next ? due : next;
         }
-    for (i = 0; i < CGRPC_POSIX_LISTENERS; i++)
-        if (posix->listeners[i].parked || posix->listeners[i].ready)
-            next = posix->freed ? 0 : next;
+    for (i = 0; posix->freed && i < CGRPC_POSIX_LISTENERS; i++)
+        if (posix->listeners[i].parked || posix->listeners[i].ready ||
+            posix->draining)
+            next = 0; /* room for a client, or the last one is gone */
     return posix->starved && next > 100 ? 100 : next;
 }
 

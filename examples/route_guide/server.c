@@ -5,6 +5,7 @@
  * Then, in another terminal: route_guide_client, or any other RouteGuide
  * client. Ctrl-C lets the calls in flight finish.
  */
+#define CGRPC_STATE_BYTES 96 /* what a call remembers: a walk, a chat */
 #define CGRPC_IMPLEMENTATION
 #include "cgrpc_posix.h"
 #include "route_guide.cgrpc.h"
@@ -118,28 +119,45 @@ static cgrpc_status record_route(cgrpc_call *call, const routeguide_Point *in,
 
 /* ---- bidirectional streaming: both at once ---- */
 
-/* The latest notes; the number of a note only grows. */
 enum { NOTES = 64 };
-static routeguide_RouteNote notes[NOTES];
+static routeguide_RouteNote notes[NOTES]; /* the latest of note_count */
 static uint32_t note_count;
+
+typedef struct chat {
+    uint32_t next;             /* the note to look at */
+    routeguide_RouteNote note; /* a copy: while it waits for room, others may
+                                  talk so much that it is forgotten */
+    bool waiting;
+} chat;
+typedef char chat_fits[sizeof(chat) <= CGRPC_STATE_BYTES ? 1 : -1];
+
+static bool next_note(chat *chat, const routeguide_Point *place)
+{
+    if (note_count - chat->next > NOTES)
+        chat->next = note_count - NOTES;
+    while (chat->next < note_count) {
+        chat->note = notes[chat->next++ % NOTES];
+        if (chat->note.location.latitude == place->latitude &&
+            chat->note.location.longitude == place->longitude)
+            return true;
+    }
+    return false;
+}
 
 static cgrpc_status route_chat(cgrpc_call *call,
                                const routeguide_RouteNote *in)
 {
-    uint32_t *at = cgrpc_call_state(call);
+    chat *chat = cgrpc_call_state(call);
     if (!in)
         return cgrpc_recv_ended(call) ? CGRPC_OK : CGRPC_NEXT;
-    if (note_count - *at > NOTES)
-        *at = note_count - NOTES; /* those before are forgotten */
-    for (; *at < note_count; ++*at) {
-        const routeguide_RouteNote *note = &notes[*at % NOTES];
-        if (note->location.latitude == in->location.latitude &&
-            note->location.longitude == in->location.longitude &&
-            !routeguide_RouteGuide_RouteChat_reply(call, note))
+    while (chat->waiting || next_note(chat, &in->location)) {
+        chat->waiting = !routeguide_RouteGuide_RouteChat_reply(call,
+                                                               &chat->note);
+        if (chat->waiting)
             return CGRPC_PENDING; /* called again with the same `in` */
     }
     notes[note_count++ % NOTES] = *in;
-    *at = 0;
+    chat->next = 0;
     return CGRPC_NEXT;
 }
 

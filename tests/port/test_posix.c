@@ -11,7 +11,7 @@ enum { CLIENTS = 300 };
 
 CGRPC_POSIX_DEFINE(at_server, CLIENTS);
 CGRPC_POSIX_DEFINE(at_client, CLIENTS);
-CGRPC_SERVER_DEFINE(server, CLIENTS, 8, hello_Greeter_MAX_REQUEST, 512,
+CGRPC_SERVER_DEFINE(server, CLIENTS, CLIENTS, hello_Greeter_MAX_REQUEST, 512,
                     CGRPC_MAX(hello_Greeter_SCRATCH,
                               routeguide_RouteGuide_SCRATCH));
 CGRPC_CHANNEL_DEFINE(channel, hello_Greeter_MAX_REPLY, 512);
@@ -91,6 +91,13 @@ static void join_server(void)
 {
     pthread_join(thread, NULL);
     cgrpc_posix_close(&at_server);
+}
+
+static void kill_server(void)
+{
+    cgrpc_posix_stop(&at_server);
+    cgrpc_posix_stop(&at_server);
+    join_server();
 }
 
 static void init_channel(cgrpc_posix *posix)
@@ -199,8 +206,12 @@ TEST(posix__a_server_and_a_channel_share_one_port_and_one_thread)
     init_channel(&at_server);
     CHECK(!hello_Greeter_SayHello_start(&channel, &call, &in, &out, NULL,
                                         NULL));
-    while (!cgrpc_call_ended(&call) && turns++ < 1000)
-        cgrpc_posix_step(&at_server, cgrpc_channel_poll(&channel));
+    while (turns++ < 1000) {
+        uint32_t due = cgrpc_channel_poll(&channel);
+        if (cgrpc_call_ended(&call))
+            break;
+        cgrpc_posix_step(&at_server, due);
+    }
     CHECK(cgrpc_call_status(&call) == CGRPC_OK);
     CHECK(strcmp(out.message, "Hello, !") == 0);
     cgrpc_channel_close(&channel);
@@ -211,11 +222,12 @@ TEST(posix__a_server_and_a_channel_share_one_port_and_one_thread)
 /* ---- many ---- */
 
 static cgrpc_channel channels[CLIENTS];
-static cgrpc_channel_memory sizes[CLIENTS];
+static cgrpc_channel_memory memories[CLIENTS];
+static cgrpc_conn conns[CLIENTS];
+static cgrpc_call own_calls[CLIENTS], calls[CLIENTS];
 static uint8_t conn_bytes[CLIENTS][CGRPC_CONN_BYTES(256)];
+static uint8_t own_call_bytes[CLIENTS][CGRPC_CALL_BYTES(64)];
 static uint8_t call_bytes[CLIENTS][CGRPC_CALL_BYTES(64)];
-static uint8_t calls_bytes[CLIENTS][CGRPC_CALL_BYTES(64)];
-static cgrpc_call calls[CLIENTS];
 static hello_HelloReply replies[CLIENTS];
 static int done_count;
 
@@ -231,13 +243,15 @@ static void open_channel(int i)
     memset(&desc, 0, sizeof(desc));
     desc.port = cgrpc_posix_port(&at_client);
     desc.target = address;
-    sizes[i].conn = conn_bytes[i];
-    sizes[i].conn_bytes = sizeof(conn_bytes[i]);
-    sizes[i].call = call_bytes[i];
-    sizes[i].call_bytes = sizeof(call_bytes[i]);
-    channels[i].memory = &sizes[i];
+    memories[i].conn = &conns[i];
+    memories[i].call = &own_calls[i];
+    memories[i].conn_bytes = conn_bytes[i];
+    memories[i].call_bytes = own_call_bytes[i];
+    memories[i].conn_size = sizeof(conn_bytes[i]);
+    memories[i].call_size = sizeof(own_call_bytes[i]);
+    channels[i].memory = &memories[i];
     CHECK(cgrpc_channel_init(&channels[i], &desc) == CGRPC_SUCCESS);
-    cgrpc_call_init(&calls[i], calls_bytes[i], sizeof(calls_bytes[i]));
+    cgrpc_call_init(&calls[i], call_bytes[i], sizeof(call_bytes[i]));
 }
 
 TEST(posix__serves_300_clients_in_one_thread_each)
@@ -349,8 +363,7 @@ TEST(posix__a_call_in_flight_is_ended_by_a_second_signal)
 TEST(posix__no_server_is_unavailable_and_says_why)
 {
     begin("127.0.0.1:0");
-    cgrpc_posix_stop(&at_server);
-    join_server();
+    kill_server();
     CHECK(hello("nobody", 2000) == CGRPC_UNAVAILABLE);
     CHECK(strstr(cgrpc_posix_error(&at_client), "is the server running"));
     cgrpc_channel_close(&channel);
@@ -362,8 +375,7 @@ TEST(posix__a_channel_finds_its_server_again)
     int tries;
     begin("127.0.0.1:0");
     CHECK(hello("before", 5000) == CGRPC_OK);
-    cgrpc_posix_stop(&at_server);
-    join_server();
+    kill_server();
     CHECK(hello("meanwhile", 500) == CGRPC_UNAVAILABLE);
     start_server(address);
     for (tries = 0; tries < 50; tries++) {

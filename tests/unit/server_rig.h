@@ -330,7 +330,7 @@ static void say(uint32_t id, int flags, const char *text)
 static bool rig_says(const char *expected)
 {
     bool same = strcmp(peer->reader.text, expected) == 0;
-    if (!same)
+    if (!same && test_failures < 4)
         printf("  expected:\n%s  but it said:\n%s", expected,
                peer->reader.text);
     if (peer->reader.failed) printf("  (and that makes no sense)\n");

@@ -379,6 +379,217 @@ TEST(client__keeps_the_status_when_its_text_is_too_long)
     ENDED(CGRPC_NOT_FOUND);
 }
 
+TEST(client__shows_the_text_of_a_trailers_only_answer)
+{
+    start(&normal);
+    begin(&one, UNARY, NULL);
+    run();
+    headers(1, END_STREAM, ANSWER "grpc-status: 5\ngrpc-message: no%20way\n"
+            "x-a: b\ngrpc-status-details-bin: aGk\n");
+    ENDED(CGRPC_NOT_FOUND);
+    CHECK(strcmp(cgrpc_call_message(&one), "no way") == 0);
+    CHECK(cgrpc_call_details(&one).len == 2);
+    CHECK(cgrpc_metadata_find(&one, CGRPC_TRAILING, "x-a", 0, NULL) != NULL);
+}
+
+TEST(client__calls_again_when_its_first_connection_goes_away_unprocessed)
+{
+    start_desk(&normal);
+    begin(&one, UNARY, NULL);
+    run();
+    greet();
+    goaway(0, NO_ERROR);
+    CHECK(dials == 2);
+    CHECK(dones == 0);
+    greet();
+    wire_forget(&reader);
+    reply(1, "hello");
+    ENDED(CGRPC_OK);
+}
+
+static cgrpc_status two_status;
+static int two_ended;
+
+static void cancel_two(cgrpc_call *call, cgrpc_status status)
+{
+    (void)call;
+    (void)status;
+    cgrpc_call_cancel(&two);
+}
+
+static void two_done(cgrpc_call *call, cgrpc_status status)
+{
+    (void)call;
+    two_status = status;
+    two_ended++;
+}
+
+/* Its answer had come, but nobody had decoded it. */
+TEST(client__never_calls_an_answer_ok_that_was_cancelled_undecoded)
+{
+    cgrpc_bytes first = { NULL, 0 }, second = { NULL, 0 };
+    start(&normal);
+    two_ended = 0;
+    cgrpc_start(channel, &one, &rig_methods[UNARY], &rig_request, &first,
+                cancel_two, NULL);
+    cgrpc_start(channel, &two, &rig_methods[UNARY], &rig_request, &second,
+                two_done, NULL);
+    run();
+    posting = true;
+    reply(1, "x");
+    reply(3, "y");
+    posting = false;
+    run();
+    CHECK(two_ended == 1);
+    CHECK(two_status == CGRPC_CANCELLED || second.len == 1);
+}
+
+TEST(client__forgets_the_metadata_of_an_informational_answer)
+{
+    const char *value;
+    start(&normal);
+    begin(&one, UNARY, NULL);
+    run();
+    headers(1, 0, ":status: 103\nx-a: early\n");
+    headers(1, 0, ANSWER "x-a: real\n");
+    say(1, 0, "x");
+    trailers(1, 0);
+    ENDED(CGRPC_OK);
+    value = cgrpc_metadata_find(&one, CGRPC_INITIAL, "x-a", 0, NULL);
+    CHECK(value && strcmp(value, "real") == 0);
+}
+
+TEST(client__maps_each_http_status)
+{
+    static const struct { int http; cgrpc_status status; } table[] = {
+        { 400, CGRPC_INTERNAL }, { 401, CGRPC_UNAUTHENTICATED },
+        { 403, CGRPC_PERMISSION_DENIED }, { 404, CGRPC_UNIMPLEMENTED },
+        { 409, CGRPC_UNKNOWN }, { 412, CGRPC_UNKNOWN },
+        { 418, CGRPC_UNKNOWN }, { 429, CGRPC_UNAVAILABLE },
+        { 431, CGRPC_UNKNOWN }, { 500, CGRPC_UNKNOWN },
+        { 502, CGRPC_UNAVAILABLE }, { 503, CGRPC_UNAVAILABLE },
+        { 504, CGRPC_UNAVAILABLE }, { 505, CGRPC_UNKNOWN },
+        { 800, CGRPC_UNKNOWN }, { 204, CGRPC_UNKNOWN }
+    };
+    size_t i;
+    int body;
+    for (i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+        for (body = 0; body < 2; body++) {
+            char fields[64];
+            sprintf(fields, ":status: %d\ncontent-type: text/html\n",
+                    table[i].http);
+            start(&normal);
+            begin(&one, UNARY, NULL);
+            run();
+            headers(1, body ? 0 : END_STREAM, fields);
+            if (body) data(1, END_STREAM, "<html>", 6);
+            ENDED(table[i].status);
+        }
+}
+
+TEST(client__maps_each_reset)
+{
+    static const cgrpc_status table[] = {
+        CGRPC_INTERNAL, CGRPC_INTERNAL, CGRPC_INTERNAL, CGRPC_INTERNAL,
+        CGRPC_INTERNAL, CGRPC_INTERNAL, CGRPC_INTERNAL, CGRPC_UNAVAILABLE,
+        CGRPC_CANCELLED, CGRPC_INTERNAL, CGRPC_INTERNAL,
+        CGRPC_RESOURCE_EXHAUSTED, CGRPC_PERMISSION_DENIED, CGRPC_INTERNAL,
+        CGRPC_INTERNAL
+    };
+    uint32_t code;
+    for (code = 0; code < 15; code++) {
+        start(&normal);
+        begin(&one, CHAT, NULL);
+        run();
+        reset(1, code);
+        ENDED(table[code]);
+    }
+}
+
+TEST(client__ignores_a_status_that_does_not_end_the_answer)
+{
+    start(&normal);
+    begin(&one, UNARY, NULL);
+    run();
+    headers(1, 0, ANSWER "grpc-status: 9\ngrpc-message: wrong\n");
+    say(1, 0, "hello");
+    headers(1, END_STREAM, "grpc-status: 0\n");
+    ENDED(CGRPC_OK);
+    CHECK(strcmp(done_text, "hello") == 0);
+    CHECK(cgrpc_call_message(&one)[0] == 0);
+}
+
+/* What a whole answer may look like, and what the call ends with. */
+TEST(client__judges_each_answer)
+{
+    static const struct {
+        const char *what, *first, *body;
+        size_t len;
+        const char *last;
+        cgrpc_status status;
+    } table[] = {
+        { "one message", ANSWER, "\0\0\0\0\1x", 6, "grpc-status: 0\n",
+          CGRPC_OK },
+        { "no message", ANSWER, "", 0, "grpc-status: 0\n",
+          CGRPC_UNIMPLEMENTED },
+        { "two messages", ANSWER, "\0\0\0\0\1x\0\0\0\0\1y", 12,
+          "grpc-status: 0\n", CGRPC_UNIMPLEMENTED },
+        { "half a message", ANSWER, "\0\0\0\0\2x", 6, "grpc-status: 0\n",
+          CGRPC_INTERNAL },
+        { "half a prefix", ANSWER, "\0\0", 2, "grpc-status: 0\n",
+          CGRPC_INTERNAL },
+        { "a compressed one", ANSWER, "\1\0\0\0\1x", 6, "grpc-status: 0\n",
+          CGRPC_INTERNAL },
+        { "a compressed one, and so it says", ANSWER "grpc-encoding: gzip\n",
+          "\1\0\0\0\1x", 6, "grpc-status: 0\n", CGRPC_INTERNAL },
+        { "no status", ANSWER, "\0\0\0\0\1x", 6, "x-y: z\n",
+          CGRPC_UNKNOWN },
+        { "a status of 17", ANSWER, "\0\0\0\0\1x", 6, "grpc-status: 17\n",
+          CGRPC_UNKNOWN },
+        { "a status that is no number", ANSWER, "\0\0\0\0\1x", 6,
+          "grpc-status: OK\n", CGRPC_UNKNOWN },
+        { "an empty status", ANSWER, "\0\0\0\0\1x", 6, "grpc-status: \n",
+          CGRPC_UNKNOWN },
+        { "an error without a message", ANSWER, "", 0, "grpc-status: 16\n",
+          CGRPC_UNAUTHENTICATED },
+        { "content-length that is right", ANSWER "content-length: 6\n",
+          "\0\0\0\0\1x", 6, "grpc-status: 0\n", CGRPC_OK },
+        { "content-length that is too small", ANSWER "content-length: 5\n",
+          "\0\0\0\0\1x", 6, "grpc-status: 0\n", CGRPC_INTERNAL },
+        { "content-length that is too large", ANSWER "content-length: 7\n",
+          "\0\0\0\0\1x", 6, "grpc-status: 0\n", CGRPC_INTERNAL },
+        { "a pseudo-field in trailers", ANSWER, "\0\0\0\0\1x", 6,
+          ":status: 200\ngrpc-status: 0\n", CGRPC_INTERNAL },
+        { "connection", ANSWER "connection: close\n", "\0\0\0\0\1x", 6,
+          "grpc-status: 0\n", CGRPC_INTERNAL },
+        { "a request's pseudo-field", ANSWER ":path: /\n", "\0\0\0\0\1x",
+          6, "grpc-status: 0\n", CGRPC_INTERNAL },
+        { "an upper case name", ANSWER "X-y: z\n", "\0\0\0\0\1x", 6,
+          "grpc-status: 0\n", CGRPC_INTERNAL },
+        { "no :status", "content-type: application/grpc\n",
+          "\0\0\0\0\1x", 6, "grpc-status: 0\n", CGRPC_INTERNAL },
+        { "a picture", ":status: 200\ncontent-type: image/jpeg\n", "jfif", 4,
+          "x-y: z\n", CGRPC_UNKNOWN }
+    };
+    size_t i;
+    for (i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        bool good;
+        start(&normal);
+        begin(&one, UNARY, NULL);
+        run();
+        headers(1, 0, table[i].first);
+        if (table[i].len) data(1, 0, table[i].body, table[i].len);
+        headers(1, END_STREAM, table[i].last);
+        good = rig_ended(table[i].status);
+        if (!good) printf("  (of %s)\n", table[i].what);
+        CHECK(good);
+        begin(&two, UNARY, NULL); /* the connection still serves */
+        run();
+        reply(3, "hello");
+        ENDED(CGRPC_OK);
+    }
+}
+
 TESTS = {
     RUN(client__makes_a_unary_call),
     RUN(client__opens_streams_in_the_order_of_their_ids),
@@ -398,5 +609,13 @@ TESTS = {
     RUN(client__closes_though_a_hook_starts_its_call_again),
     RUN(client__resets_every_stream_when_many_deadlines_pass_at_once),
     RUN(client__keeps_the_status_when_its_text_is_too_long),
+    RUN(client__shows_the_text_of_a_trailers_only_answer),
+    RUN(client__calls_again_when_its_first_connection_goes_away_unprocessed),
+    RUN(client__never_calls_an_answer_ok_that_was_cancelled_undecoded),
+    RUN(client__forgets_the_metadata_of_an_informational_answer),
+    RUN(client__maps_each_http_status),
+    RUN(client__maps_each_reset),
+    RUN(client__ignores_a_status_that_does_not_end_the_answer),
+    RUN(client__judges_each_answer),
     TESTS_END
 };

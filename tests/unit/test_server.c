@@ -362,6 +362,182 @@ TEST(server__gives_the_credit_that_it_had_no_room_for)
           8);
 }
 
+/* Twice between two header blocks: RFC 7541, 4.2 wants the smaller told. */
+TEST(server__tells_the_smallest_table_size_of_two_in_one_frame)
+{
+    start(&normal);
+    request(1, "Unary", "");
+    say(1, END_STREAM, "a");
+    wire_forget(&peer->reader);
+    settings(2, HEADER_TABLE_SIZE, 0u, HEADER_TABLE_SIZE, 4096u);
+    request(3, "Unary", "");
+    say(3, END_STREAM, "a");
+    SAID("H3 (table 0) (table 4096)");
+}
+
+#define NO_CALL(id, code) "H" #id " :status=" code \
+    " content-type=text/plain\nD" #id \
+    ". This\\20server\\20answers\\20gRPC\\20calls\\20only.\\0a\n"
+
+TEST(server__answers_what_is_no_call_with_an_http_status)
+{
+    start(&normal);
+    headers(1, END_STREAM, ":method: GET\n:scheme: http\n:path: /\n");
+    SAYS(NO_CALL(1, "415"));
+    headers(3, END_STREAM, ":method: POST\n:scheme: http\n"
+            ":path: /t.T/Unary\ncontent-type: image/jpeg\n");
+    SAYS(NO_CALL(3, "415"));
+    headers(5, END_STREAM, ":method: DELETE\n:scheme: http\n"
+            ":path: /t.T/Unary\ncontent-type: application/grpc\n");
+    SAYS(NO_CALL(5, "405"));
+    CHECK(runs[UNARY] == 0);
+}
+
+#define REFUSED(status, why) "H1. :status=200 " \
+    "content-type=application/grpc grpc-status=" status " grpc-message=" why \
+    "\n"
+
+/* Requests in full, and what is said to them. */
+TEST(server__judges_each_request)
+{
+    static const struct {
+        const char *what, *path, *fields, *body;
+        size_t len;
+        const char *answer;
+    } table[] = {
+        { "+proto", "/t.T/Unary", "content-type: application/grpc+proto\n",
+          "\0\0\0\0\1x", 6,
+          REPLY_HEAD(1) "D1 \\00\\00\\00\\00\\01x\n" REPLY_END(1) },
+        { "a parameter", "/t.T/Unary",
+          "content-type: application/grpc; charset=utf-8\n",
+          "\0\0\0\0\1x", 6,
+          REPLY_HEAD(1) "D1 \\00\\00\\00\\00\\01x\n" REPLY_END(1) },
+        { "+foo", "/t.T/Unary", "content-type: application/grpc+foo\n",
+          "\0\0\0\0\1x", 6,
+          REFUSED("12", "only application/grpc+proto is served") },
+        { "no such method", "/t.T/None", "content-type: application/grpc\n",
+          "\0\0\0\0\1x", 6, REFUSED("12", "no such method") },
+        { "no such service", "/t.U/Unary",
+          "content-type: application/grpc\n", "\0\0\0\0\1x", 6,
+          REFUSED("12", "no such method") },
+        { "a longer path", "/t.T/Unary2", "content-type: application/grpc\n",
+          "\0\0\0\0\1x", 6, REFUSED("12", "no such method") },
+        { "a shorter path", "/t.T/Unar", "content-type: application/grpc\n",
+          "\0\0\0\0\1x", 6, REFUSED("12", "no such method") },
+        { "no message", "/t.T/Unary", "content-type: application/grpc\n", "",
+          0, REFUSED("12", "no message where one was expected") },
+        { "two messages", "/t.T/Unary", "content-type: application/grpc\n",
+          "\0\0\0\0\1x\0\0\0\0\1y", 12,
+          REFUSED("12", "more than one message where one was expected") },
+        { "half a message", "/t.T/Unary", "content-type: application/grpc\n",
+          "\0\0\0\0\2x", 6, REFUSED("13", "the last message is cut short") },
+        { "a flag without an encoding", "/t.T/Unary",
+          "content-type: application/grpc\n", "\1\0\0\0\1x", 6,
+          REFUSED("13",
+                  "compressed message without a known grpc-encoding") },
+        { "a flag and identity", "/t.T/Unary",
+          "content-type: application/grpc\ngrpc-encoding: identity\n",
+          "\1\0\0\0\1x", 6,
+          REFUSED("13",
+                  "compressed message without a known grpc-encoding") },
+        { "gzip", "/t.T/Unary",
+          "content-type: application/grpc\ngrpc-encoding: gzip\n",
+          "\1\0\0\0\1x", 6,
+          "H1. :status=200 content-type=application/grpc grpc-status=12 "
+          "grpc-accept-encoding=identity "
+          "grpc-message=unknown grpc-encoding\n" },
+        { "4 GB", "/t.T/Unary", "content-type: application/grpc\n",
+          "\0\377\377\377\377", 5,
+          REFUSED("8", "message over the receiver's limit") },
+        { "a timeout without a unit", "/t.T/Unary",
+          "content-type: application/grpc\ngrpc-timeout: 5\n",
+          "\0\0\0\0\1x", 6, REFUSED("13", "malformed grpc-timeout") },
+        { "a timeout of 9 digits", "/t.T/Unary",
+          "content-type: application/grpc\ngrpc-timeout: 123456789n\n",
+          "\0\0\0\0\1x", 6, REFUSED("13", "malformed grpc-timeout") },
+        { "a timeout below zero", "/t.T/Unary",
+          "content-type: application/grpc\ngrpc-timeout: -1S\n",
+          "\0\0\0\0\1x", 6, REFUSED("13", "malformed grpc-timeout") },
+        { "a timeout of nothing", "/t.T/Unary",
+          "content-type: application/grpc\ngrpc-timeout: 0n\n",
+          "\0\0\0\0\1x", 6, REFUSED("4", "deadline exceeded") },
+        { "a bad -bin value", "/t.T/Unary",
+          "content-type: application/grpc\nx-c-bin: !!\n",
+          "\0\0\0\0\1x", 6, REFUSED("3", "a -bin value is not base64") }
+    };
+    size_t i;
+    for (i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        char fields[512];
+        bool same;
+        sprintf(fields, ":method: POST\n:scheme: http\n:path: %s\n%s",
+                table[i].path, table[i].fields);
+        start(&normal);
+        headers(1, 0, fields);
+        data(1, END_STREAM, table[i].body, table[i].len);
+        same = rig_says(table[i].answer);
+        if (!same) printf("  (to %s)\n", table[i].what);
+        CHECK(same);
+        request(3, "Unary", "");
+        say(3, END_STREAM, "hi");
+        SAID("H3. grpc-status=0");
+    }
+}
+
+TEST(server__obeys_each_unit_of_a_timeout)
+{
+    static const struct { const char *text; uint32_t ms; } table[] = {
+        { "1n", 1 }, { "1000001n", 2 }, { "1u", 1 }, { "2000u", 2 },
+        { "7m", 7 }, { "3S", 3000 }, { "2M", 120000 }, { "1H", 3600000 }
+    };
+    size_t i;
+    for (i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        char field[64];
+        start(&normal);
+        on_call[CHAT] = hold;
+        held_count = 0;
+        sprintf(field, "grpc-timeout: %s\n", table[i].text);
+        request(1, "Chat", field);
+        say(1, 0, "x");
+        wire_forget(&peer->reader);
+        wait_ms(table[i].ms - 1);
+        QUIET();
+        CHECK(cgrpc_call_time_left(held[0]) == 1);
+        wait_ms(1);
+        SAYS(REFUSED("4", "deadline exceeded"));
+    }
+}
+
+static int ends;
+static cgrpc_status end_status;
+
+static void note_end(cgrpc_call *call, cgrpc_status status)
+{
+    (void)call;
+    ends++;
+    end_status = status;
+}
+
+static cgrpc_status echo_and_note(cgrpc_call *call, const cgrpc_bytes *in,
+                                  cgrpc_bytes *out)
+{
+    cgrpc_call_on_end(call, note_end);
+    *out = *in;
+    return CGRPC_OK;
+}
+
+TEST(server__never_tells_on_end_ok_of_a_reply_that_could_not_leave)
+{
+    ends = 0;
+    start(&normal);
+    on_call[UNARY] = echo_and_note;
+    settings(1, INITIAL_WINDOW_SIZE, 0u);
+    request(1, "Unary", "grpc-timeout: 50m\n");
+    say(1, END_STREAM, "hello");
+    wait_ms(60);
+    CHECK(ends == 1);
+    CHECK(end_status == CGRPC_DEADLINE_EXCEEDED);
+}
+
 TESTS = {
     RUN(server__answers_all_four_kinds_of_calls),
     RUN(server__gives_credit_when_its_settings_are_acknowledged),
@@ -379,5 +555,10 @@ TESTS = {
     RUN(server__never_raises_the_last_stream_that_its_goaway_named),
     RUN(server__applies_a_larger_table_size_no_earlier_than_its_ack),
     RUN(server__gives_the_credit_that_it_had_no_room_for),
+    RUN(server__tells_the_smallest_table_size_of_two_in_one_frame),
+    RUN(server__answers_what_is_no_call_with_an_http_status),
+    RUN(server__judges_each_request),
+    RUN(server__obeys_each_unit_of_a_timeout),
+    RUN(server__never_tells_on_end_ok_of_a_reply_that_could_not_leave),
     TESTS_END
 };

@@ -43,13 +43,15 @@ typedef struct wire_bytes {
     size_t len;
 } wire_bytes;
 
+/* No data: zeros. */
 static void wire_put(wire_bytes *out, const void *data, size_t len)
 {
     if (out->len + len > sizeof(out->data)) {
         puts("wire_bytes is too small for this test");
         exit(1);
     }
-    if (len) memcpy(out->data + out->len, data, len);
+    if (data && len) memcpy(out->data + out->len, data, len);
+    else if (len) memset(out->data + out->len, 0, len);
     out->len += len;
 }
 
