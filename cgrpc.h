@@ -774,7 +774,8 @@ uint32_t cgrpc_server_poll(cgrpc_server *server);
 /* Graceful end: clients are told (GOAWAY, twice), calls in flight finish,
  * new connections are refused. Poll until cgrpc_server_idle(). */
 void cgrpc_server_drain(cgrpc_server *server);
-bool cgrpc_server_idle(const cgrpc_server *server); /* no connections */
+/* No connections, and every on_end hook has run. */
+bool cgrpc_server_idle(const cgrpc_server *server);
 /* Ends all at once: calls are cancelled, streams closed. */
 void cgrpc_server_stop(cgrpc_server *server);
 
@@ -847,6 +848,7 @@ typedef struct cgrpc_head {
     bool regular;   /* a field that is not a pseudo-header came */
     bool malformed; /* RFC 9113, 8.1.1: reset the stream */
     bool overflow;  /* metadata beyond CGRPC_METADATA_BYTES */
+    bool lost;      /* a text of the table that is no longer there */
     bool bad_value; /* a metadata value that cannot be decoded */
     uint16_t seen;  /* a bit a slot */
     uint32_t value[11];
@@ -876,6 +878,7 @@ struct cgrpc_conn {
     bool block_ends;      /* the block in progress carries END_STREAM */
     bool trailers;
     bool goaway_in;
+    bool pause;           /* no more input in this turn */
     bool unread;          /* input waits in the stream */
     bool stalled;         /* output waits since `moved` */
     bool resets_due;      /* some of `closed` are still to be written */
@@ -913,7 +916,7 @@ struct cgrpc_conn {
     cgrpc_io io;
     const char *peer;
     cgrpc_arena *spare;   /* server: for header blocks of no call */
-    uint8_t small[24];    /* a frame header or small payload, gathered */
+    uint8_t small[9];     /* a frame header or small payload, gathered */
     cgrpc_head head;
     cgrpc_closed closed[CGRPC_CLOSED_STREAMS];
     cgrpc_hpack_encoder encoder;
@@ -3125,12 +3128,12 @@ static bool cg_frame_goaway(cgrpc_conn *conn, uint32_t last, uint32_t code)
  * returned as they are parsed, for the streams' windows guard the memory.
  * ====================================================================== */
 
-/* Adds credit; false: the window would pass 2^31 - 1. */
-static bool cg_flow_grow(int32_t *window, uint32_t credit)
+/* Adds credit, or takes it; false: the window would pass 2^31 - 1. */
+static bool cg_flow_grow(int32_t *window, int32_t credit)
 {
-    if (credit > 0x7fffffffu || (int64_t)*window + credit > 0x7fffffff)
+    if (*window > 0 && credit > 0x7fffffff - *window)
         return false;
-    *window += (int32_t)credit;
+    *window += credit;
     return true;
 }
 
@@ -3372,8 +3375,10 @@ static bool cg_head_allows(const cgrpc_conn *conn, unsigned slot,
  * status is an error of gRPC's, not of HTTP's. */
 static void cg_head_flags(cgrpc_head *head, unsigned slot, unsigned flags)
 {
-    if (flags & (CG_FIELD_OVERFLOW | CG_FIELD_LOST))
-        head->overflow = true;
+    if (flags & CG_FIELD_OVERFLOW && slot != CG_HAS_AUTHORITY)
+        head->overflow = true; /* (that one may be missing) */
+    if (flags & CG_FIELD_LOST && slot != CG_HAS_AUTHORITY)
+        head->lost = true;
     if (flags & CG_FIELD_NO_BASE64)
         head->bad_value = true;
     if (flags & CG_FIELD_MALFORMED && slot != CG_HAS_TIMEOUT &&
@@ -3520,19 +3525,13 @@ static uint8_t *cg_setting(uint8_t *out, uint16_t key, uint32_t value)
 static void cg_conn_initial_window(cgrpc_conn *conn, uint32_t value)
 {
     cgrpc_call *call;
-    int64_t change = (int64_t)value - conn->peer_window;
-    if (value > 0x7fffffffu) {
+    bool fits = value <= 0x7fffffff;
+    int32_t change = (int32_t)(value & 0x7fffffff) - conn->peer_window;
+    for (call = conn->calls; call && fits; call = call->next)
+        fits = cg_flow_grow(&call->tx_window, change);
+    if (!fits)
         cg_conn_fail(conn, CG_FLOW_CONTROL_ERROR);
-        return;
-    }
-    for (call = conn->calls; call; call = call->next) {
-        if (call->tx_window + change > 0x7fffffff) {
-            cg_conn_fail(conn, CG_FLOW_CONTROL_ERROR);
-            return;
-        }
-        call->tx_window = (int32_t)(call->tx_window + change);
-    }
-    conn->peer_window = (int32_t)value;
+    conn->peer_window += change;
 }
 
 static void cg_conn_setting(cgrpc_conn *conn, uint16_t key, uint32_t value)
@@ -3576,7 +3575,8 @@ static void cg_conn_first_ack(cgrpc_conn *conn)
 }
 
 /* A text that a peer refers to is gone: make it send its texts anew, by a
- * table size of 0 and, once that is acknowledged, of the old size. */
+ * table size of 0 and, once that is acknowledged, of the old size. A server
+ * refuses the call unprocessed, so that its client tries again. */
 static void cg_conn_flush_table(cgrpc_conn *conn)
 {
     uint8_t payload[6];
@@ -3641,7 +3641,7 @@ static void cg_conn_window_update(cgrpc_conn *conn, uint32_t credit)
     if (id == 0) {
         if (!credit)
             cg_conn_fail(conn, CG_PROTOCOL_ERROR);
-        else if (!cg_flow_grow(&conn->tx_window, credit))
+        else if (!cg_flow_grow(&conn->tx_window, (int32_t)credit))
             cg_conn_fail(conn, CG_FLOW_CONTROL_ERROR);
         return;
     }
@@ -3649,7 +3649,7 @@ static void cg_conn_window_update(cgrpc_conn *conn, uint32_t credit)
         return;
     if (!credit)
         cg_conn_refuse(conn, id, CG_PROTOCOL_ERROR);
-    else if (!cg_flow_grow(&call->tx_window, credit))
+    else if (!cg_flow_grow(&call->tx_window, (int32_t)credit))
         cg_conn_refuse(conn, id, CG_FLOW_CONTROL_ERROR);
 }
 
@@ -4104,8 +4104,9 @@ static uint32_t cg_conn_input(cgrpc_conn *conn, const uint8_t *in,
     while (at < len && !conn->dead) {
         const uint8_t *p = in + at;
         if (cg_tx_free(conn) < CG_WORST_REPLY ||
-            (conn->resets_due && !cg_closed_flush(conn)))
-            break; /* the worst reply to the next piece finds no room */
+            (conn->resets_due && !cg_closed_flush(conn)) || conn->pause)
+            break; /* the worst reply to the next piece finds no room, or a
+                    * call has ended: its slot must be free first */
         if (conn->state < CG_READ_BODY)
             at += cg_conn_at_piece(conn, p, len - at);
         else if (conn->state == CG_READ_BODY)
@@ -4134,7 +4135,8 @@ static void cg_conn_close(cgrpc_conn *conn)
 static bool cg_conn_read(cgrpc_conn *conn)
 {
     int rounds;
-    conn->unread = 1;
+    conn->pause = false;
+    conn->unread = true;
     for (rounds = 0; rounds < 4; rounds++) {
         const uint8_t *in;
         uint32_t used;
@@ -4149,6 +4151,8 @@ static bool cg_conn_read(cgrpc_conn *conn)
         if (used < (uint32_t)got)
             break;
     }
+    if (conn->spare && conn->decoder.arena == conn->spare)
+        cg_hpack_forget(&conn->decoder); /* others may want it by now */
     return true;
 }
 
@@ -4247,7 +4251,8 @@ static void cg_conn_begin(cgrpc_conn *conn, const cgrpc_io *io,
 static void cg_conn_greet(cgrpc_conn *conn, uint32_t streams, uint32_t window)
 {
     uint8_t payload[24], *at = payload;
-    uint64_t top = (uint64_t)streams * window;
+    uint32_t most = 0x3fffffff / window;
+    int32_t top = (int32_t)(cg_min32(streams, most) * window);
     conn->our_window = (int32_t)window;
     if (conn->is_server)
         at = cg_setting(at, 3, streams);
@@ -4257,8 +4262,7 @@ static void cg_conn_greet(cgrpc_conn *conn, uint32_t streams, uint32_t window)
     if (CGRPC_HPACK_TABLE_BYTES != 4096)
         at = cg_setting(at, 1, CGRPC_HPACK_TABLE_BYTES);
     cg_frame_put(conn, CG_SETTINGS, 0, 0, payload, (uint32_t)(at - payload));
-    conn->rx_top = top < CG_FIRST_WINDOW ? CG_FIRST_WINDOW
-                 : top > 0x3fffffff ? 0x3fffffff : (int32_t)top;
+    conn->rx_top = top < CG_FIRST_WINDOW ? CG_FIRST_WINDOW : top;
     if (conn->rx_top > CG_FIRST_WINDOW &&
         cg_frame_put32(conn, CG_WINDOW_UPDATE, 0,
                        (uint32_t)(conn->rx_top - CG_FIRST_WINDOW)))
@@ -4552,6 +4556,14 @@ static bool cg_message_measure(cgrpc_call *call, const void *message,
 
 typedef enum cg_outcome { CG_SENT_ALL, CG_SENT_WAIT, CG_SENT_BAD } cg_outcome;
 
+/* The room that a part of `left` bytes waits for: half of the buffer leaves
+ * the other half to the header blocks of other calls. */
+static uint32_t cg_part_need(const cgrpc_conn *conn, uint32_t left)
+{
+    return cg_min32(left + CG_FRAME_HEAD,
+                    (conn->tx_cap - CGRPC_TX_RESERVE) / 2);
+}
+
 /* A message that did not fit. What only waits for the buffer to drain is
  * withdrawn and waits whole. What waits for the peer's window goes out in
  * parts, for a peer may return credit in batches larger than is missing. */
@@ -4570,7 +4582,7 @@ static cg_outcome cg_message_part(cg_sink *sink, cgrpc_call *call,
         return CG_SENT_WAIT;
     cg_sink_commit(sink, call, false);
     call->tx_total = sink->total; /* the prefix counts in the checksum */
-    call->tx_need = CG_FRAME_HEAD + 1;
+    call->tx_need = cg_part_need(call->conn, left - sink->sent);
     return cg_message_measure(call, message, call->tx_sent + sink->sent)
                ? CG_SENT_WAIT : CG_SENT_BAD;
 }
@@ -4584,7 +4596,7 @@ static cg_outcome cg_message_put(cgrpc_call *call, const void *message, bool end
     cg_sink_init(&sink, call);
     if (!call->tx_sent)
         call->tx_total = 0; /* nothing binds us to an earlier offer */
-    if (sink.window == 0)
+    if (sink.window == 0 || cg_tx_room(call->conn) < call->tx_need)
         return CG_SENT_WAIT;
     if (CGRPC_REPLAY && sink.window < 5 && !call->tx_total &&
         !cg_message_measure(call, message, 0))
@@ -5094,7 +5106,8 @@ static void cg_client_headers(cgrpc_call *call, const cgrpc_head *head,
                        CG_TEXT("malformed header block"), CG_PROTOCOL_ERROR);
         return;
     }
-    if (head->overflow && !(end && head->value[CG_HAS_GRPC_STATUS])) {
+    if ((head->overflow || head->lost) &&
+        !(end && head->value[CG_HAS_GRPC_STATUS])) {
         cg_client_over(call, CGRPC_RESOURCE_EXHAUSTED,
                        CG_TEXT("metadata over the client's limit"),
                        CG_CANCEL);
@@ -5664,8 +5677,8 @@ static void cg_client_cancel(cgrpc_call *call)
                    CG_CANCEL);
     if (call->stage != CG_OVER || call->hooked)
         return;
-    if (call->response && call->status == CGRPC_OK)
-        call->status = CGRPC_CANCELLED; /* nobody has decoded its answer */
+    if (!cgrpc_call_ended(call))
+        call->status = CGRPC_CANCELLED; /* its answer was not taken */
     call->rx_len = 0;
     cg_list_remove(&cg_channel_of(call)->calls, call);
     call->next = NULL;
@@ -5779,6 +5792,8 @@ static void cg_server_over(cgrpc_call *call, cgrpc_status status)
     if (call->stage != CG_LINGERING)
         call->status = (uint8_t)status;
     call->stage = CG_OVER;
+    if (call->conn)
+        call->conn->pause = true;
 }
 
 /* The call ends with `status`; trailers follow as soon as there is room.
@@ -5926,7 +5941,8 @@ static bool cg_server_put_headers(cgrpc_call *call)
 static void cg_server_pump(cgrpc_call *call)
 {
     if (call->rest_len) {
-        if (!cg_server_put_headers(call))
+        if (!cg_server_put_headers(call) ||
+            cg_tx_room(call->conn) < cg_part_need(call->conn, call->rest_len))
             return;
         if (cg_rest_put(call, call->not_grpc != 0))
             cg_server_hurry(call, CGRPC_STALL_MS);
@@ -6047,7 +6063,7 @@ static void cg_server_returned(cgrpc_call *call, cgrpc_status status,
         if (had_message) {
             cg_rx_consume(call);
         } else {
-            call->told_end = call->ended_in;
+            call->told_end = cgrpc_recv_ended(call);
         }
         return;
     }
@@ -6058,9 +6074,12 @@ static void cg_server_returned(cgrpc_call *call, cgrpc_status status,
     }
     call->status = (uint8_t)status;
     cg_conn_refill(call->conn, CG_REFILL);
-    if (status == CGRPC_OK)
+    if (status == CGRPC_OK) { /* of a failure that did not come about */
         cg_metadata_remove(&call->metadata, CG_OUT_TRAILING,
                            CG_NAME_GRPC_MESSAGE);
+        cg_metadata_remove(&call->metadata, CG_OUT_TRAILING,
+                           CG_NAME_GRPC_DETAILS);
+    }
     if (status == CGRPC_OK && cg_method_replies(call->method))
         cg_server_reply(call, out);
     cg_server_finish(call, (cgrpc_status)call->status, NULL);
@@ -6157,6 +6176,13 @@ static void cg_server_break(cgrpc_call *call, uint8_t code)
     cg_conn_charge(conn, CG_CHARGE_RESET);
 }
 
+/* It was not looked at, and its client may try again. */
+static void cg_server_refuse(cgrpc_call *call)
+{
+    cg_server_over(call, CGRPC_CANCELLED);
+    cg_stream_reset(call, CG_REFUSED_STREAM);
+}
+
 static const cgrpc_method cg_no_method = { "(unknown)", NULL, NULL, 0, 0,
                                            CGRPC_BIDI };
 
@@ -6214,6 +6240,10 @@ static void cg_server_request(cgrpc_call *call, const cgrpc_head *head)
         cg_server_break(call, CG_PROTOCOL_ERROR);
         return;
     }
+    if (head->lost) {
+        cg_server_refuse(call);
+        return;
+    }
     cg_rx_expect(call, head);
     if (head->value[CG_HAS_TYPE] == CG_TYPE_NONE) {
         cg_server_answer_http(call, 415);
@@ -6244,8 +6274,8 @@ static void cg_server_ended(cgrpc_call *call)
         return;
     }
     if (call->stage == CG_LINGERING) {
-        cg_stream_detach(call, CG_BOTH_ENDED, CG_NO_ERROR);
         cg_server_over(call, CGRPC_OK);
+        cg_stream_detach(call, CG_BOTH_ENDED, CG_NO_ERROR);
         return;
     }
     if (call->stage != CG_OPEN)
@@ -6283,8 +6313,7 @@ static void cg_server_overflow(cgrpc_call *call)
                          CG_TEXT("more data than the server has room for"));
         return;
     }
-    cg_server_over(call, CGRPC_CANCELLED);
-    cg_stream_reset(call, CG_REFUSED_STREAM);
+    cg_server_refuse(call);
 }
 
 static void cg_server_data(cgrpc_call *call, const uint8_t *in, uint32_t len)
@@ -6553,9 +6582,13 @@ void cgrpc_server_drain(cgrpc_server *server) { server->draining = 1; }
 
 bool cgrpc_server_idle(const cgrpc_server *server)
 {
+    const cgrpc_server_memory *memory = server->memory;
     size_t i;
-    for (i = 0; i < server->memory->conn_count; i++)
-        if (server->memory->conns[i].ops)
+    for (i = 0; i < memory->conn_count; i++)
+        if (memory->conns[i].ops)
+            return false;
+    for (i = 0; i < memory->call_count; i++)
+        if (memory->calls[i].stage != CG_FREE)
             return false;
     return true;
 }
@@ -6610,6 +6643,8 @@ cgrpc_result cgrpc_fail_details(cgrpc_call *call, const void *details,
     cg_record record;
     if (!call->is_server || call->stage != CG_OPEN)
         return CGRPC_E_STATE;
+    cg_metadata_remove(&call->metadata, CG_OUT_TRAILING,
+                       CG_NAME_GRPC_DETAILS);
     memset(&record, 0, sizeof record);
     record.name = CG_NAME_GRPC_DETAILS;
     record.which = CG_OUT_TRAILING;

@@ -84,6 +84,7 @@ static cgrpc_status get_feature(cgrpc_call *call, const routeguide_Point *in,
     out->location = *in;
     look(call);
     SEE(cgrpc_call_authority(call));
+    cgrpc_fail_details(call, "\10\5", 2);
     return cgrpc_fail(call, CGRPC_NOT_FOUND, "no such feature");
 }
 
