@@ -4446,8 +4446,9 @@ static bool cg_encode(cg_sink *sink, const pb_msgdesc_t *type,
         stream.max_size = SIZE_MAX;
         return pb_encode(&stream, type, message);
     }
-    cg_sink_write(sink, ((const cgrpc_bytes *)message)->data,
-                  (uint32_t)((const cgrpc_bytes *)message)->len);
+    if (((const cgrpc_bytes *)message)->len)
+        cg_sink_write(sink, ((const cgrpc_bytes *)message)->data,
+                      (uint32_t)((const cgrpc_bytes *)message)->len);
     return true;
 }
 
@@ -4469,8 +4470,9 @@ static bool cg_encode(cg_sink *sink, const struct pb_msgdesc_s *type,
                       const void *message)
 {
     (void)type;
-    cg_sink_write(sink, ((const cgrpc_bytes *)message)->data,
-                  (uint32_t)((const cgrpc_bytes *)message)->len);
+    if (((const cgrpc_bytes *)message)->len)
+        cg_sink_write(sink, ((const cgrpc_bytes *)message)->data,
+                      (uint32_t)((const cgrpc_bytes *)message)->len);
     return true;
 }
 
@@ -4801,9 +4803,10 @@ void *cgrpc_call_user(const cgrpc_call *call) { return call->user; }
 
 bool cgrpc_call_ended(const cgrpc_call *call)
 {
+    if (call->is_server)
+        return call->stage == CG_FREE || call->stage >= CG_LINGERING;
     return call->stage == CG_FREE ||
-           (call->stage == CG_OVER &&
-            (call->is_server || cg_rx_message(call) == UINT32_MAX));
+           (call->stage == CG_OVER && cg_rx_message(call) == UINT32_MAX);
 }
 
 cgrpc_status cgrpc_call_status(const cgrpc_call *call)
@@ -5363,6 +5366,15 @@ static void cg_channel_open(cgrpc_channel *channel)
 
 /* --- the loop --- */
 
+/* The call is over and nothing is left to take: its hook runs, and it may be
+ * used again. */
+static void cg_client_settle(cgrpc_call *call)
+{
+    cg_list_remove(&cg_channel_of(call)->calls, call);
+    call->next = NULL;
+    cg_call_run_hook(call);
+}
+
 /* Decodes the answer of a unary call; it had its chance to fail before. */
 static void cg_client_respond(cgrpc_call *call)
 {
@@ -5408,9 +5420,7 @@ static void cg_channel_hooks(cgrpc_channel *channel)
             call = call->next;
             continue;
         }
-        cg_list_remove(&channel->calls, call);
-        call->next = NULL;
-        cg_call_run_hook(call);
+        cg_client_settle(call);
         call = channel->calls;
     }
 }
@@ -5563,6 +5573,8 @@ cgrpc_result cgrpc_start(cgrpc_channel *channel, cgrpc_call *call,
 {
     const cgrpc_port *port = channel->desc.port;
     cgrpc_result result = CGRPC_SUCCESS;
+    if (call->stage == CG_OVER && !call->hooked && cgrpc_call_ended(call))
+        cg_client_settle(call);
     if (channel->closing ||
         (call->stage != CG_FREE && !(call->stage == CG_OVER && call->hooked)))
         return CGRPC_E_STATE;
@@ -5680,9 +5692,7 @@ static void cg_client_cancel(cgrpc_call *call)
     if (!cgrpc_call_ended(call))
         call->status = CGRPC_CANCELLED; /* its answer was not taken */
     call->rx_len = 0;
-    cg_list_remove(&cg_channel_of(call)->calls, call);
-    call->next = NULL;
-    cg_call_run_hook(call);
+    cg_client_settle(call);
 }
 
 const char *cgrpc_call_message(const cgrpc_call *call)
@@ -5823,6 +5833,7 @@ static void cg_server_finish(cgrpc_call *call, cgrpc_status status,
 static void cg_server_said(cgrpc_call *call)
 {
     call->stage = CG_LINGERING;
+    cg_call_run_hook(call); /* while it still has its connection */
     if (call->ended_in) {
         cg_stream_detach(call, CG_BOTH_ENDED, CG_NO_ERROR);
         cg_server_over(call, CGRPC_OK);
@@ -5928,6 +5939,8 @@ static bool cg_server_put_block(cgrpc_call *call, bool trailers)
         cg_metadata_remove(&call->metadata, CG_OUT_INITIAL, 0);
         cg_metadata_remove(&call->metadata, CG_OUT_TRAILING, 0);
         call->status = CGRPC_RESOURCE_EXHAUSTED;
+        cg_server_finish(call, CGRPC_RESOURCE_EXHAUSTED,
+                         CG_TEXT("metadata over the server's limit"));
     }
     return false;
 }
@@ -5959,6 +5972,8 @@ static void cg_server_reply(cgrpc_call *call, const void *out)
     if (call->replied)
         return;
     cg_server_put_headers(call);
+    if (call->stage != CG_OPEN)
+        return;
     call->rx_len = 0;
     if (cg_message_put_once(call, out, cg_rx(call), cg_rx_cap(call)) ==
         CG_SENT_ALL)
@@ -6059,12 +6074,12 @@ static void cg_server_returned(cgrpc_call *call, cgrpc_status status,
         return;
     }
     call->waiting = 0;
-    if (status == CGRPC_NEXT && cg_call_streams_in(call)) {
-        if (had_message) {
-            cg_rx_consume(call);
-        } else {
-            call->told_end = cgrpc_recv_ended(call);
-        }
+    if (status == CGRPC_NEXT && had_message && cg_call_streams_in(call)) {
+        cg_rx_consume(call);
+        return;
+    }
+    if (status == CGRPC_NEXT && call->method->kind == CGRPC_BIDI) {
+        call->told_end = cgrpc_recv_ended(call);
         return;
     }
     if ((unsigned)status > CGRPC_UNAUTHENTICATED) {

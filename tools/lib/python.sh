@@ -7,7 +7,7 @@ if ! [ -x "$python" ] && command -v apt-get >/dev/null; then
     [ "$(id -u)" = 0 ] || as_root="sudo -n"
     { $as_root apt-get update &&
       DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y \
-          --no-install-recommends python3; } >/dev/null || {
+          --no-install-recommends python3; } >/dev/null 2>&1 || {
         echo "that failed: install python3 and try again" >&2
         exit 1
     }
