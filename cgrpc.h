@@ -551,37 +551,45 @@ typedef struct cgrpc_vocabulary {
 
 /* A field of the peer's dynamic table: sizes and meaning, no text. */
 typedef struct cgrpc_hpack_entry {
-    uint16_t size; /* as RFC 7541, 4.1 counts; top bit: its text is kept */
+    uint16_t size; /* as RFC 7541, 4.1 counts; top bit: its name is wanted */
     uint16_t name_len;
     uint32_t what; /* name id in the top 8 bits, the value's meaning below */
 } cgrpc_hpack_entry;
 
-/* Bytes stand first: small offsets make small code. */
+/* Bytes in the making. */
+typedef struct cg_writer {
+    uint8_t *out;
+    size_t len, cap; /* `len` counts on, so that it says what is needed */
+    bool full; /* something did not fit: what was written is worthless */
+} cg_writer;
+
 /* Small members first: a Cortex-M reaches them with short instructions. */
 typedef struct cgrpc_hpack_decoder {
     uint8_t state, kind, shift;   /* of the parser, of the integer */
-    uint8_t name, parse, flags;   /* of this field */
-    uint8_t last, digits;         /* of the value */
-    uint8_t quad, sextets;        /* of base64 */
+    uint8_t name, flags;          /* of this field */
+    uint8_t first, last, unit;    /* bytes of the text */
+    uint8_t huffman_byte;         /* the latest, with so many bits left: */
     uint8_t huffman_bits;
-    uint8_t which;                /* tag of the records of this block */
+    uint8_t huffman_size;         /* bits of a code that is incomplete; */
+    uint8_t huffman_code;         /* which it is of the longer ones; */
+    uint8_t huffman_rank;         /* and how many are shorter */
+    uint8_t sextets, spare;       /* of base64: bits, and how many */
     bool huffman, in_value, began, bad, keep, base64, padded;
     bool text_lost;               /* a text was asked for that is gone */
+    uint16_t which;               /* tag of the records of this block */
     uint16_t limit;               /* the largest table a peer may choose */
     uint16_t max, used;           /* bytes: what it chose, what is taken */
     uint16_t count, head;         /* entries, and where the newest is */
-    uint16_t inserted;            /* the number of the next entry */
-    uint16_t name_len, value_len; /* of this field; they saturate */
-    uint16_t span, record, mark;  /* in the arena: field, record, value */
+    uint16_t name_len, len;       /* of name and text; they saturate */
+    uint16_t record, mark;        /* in `text`: the record, its value */
     uint16_t matched;             /* bytes of `word` */
     uint16_t ordinal;             /* of `word` in its list, from 1 */
-    uint16_t store_len, store_cap;
-    uint8_t *store;               /* texts that table entries refer to */
     uint32_t number;              /* integer; then bytes left of a string */
-    uint32_t huffman_window;
     uint32_t value;
     const char *word;             /* the candidate that still matches */
+    cg_writer text;               /* records of this field, if `keep` */
     cgrpc_arena *arena;           /* where the texts of this block go */
+    cgrpc_arena store;            /* texts that table entries refer to */
     const cgrpc_vocabulary *vocabulary;
     void (*field)(void *context, uint8_t name, uint32_t value,
                   unsigned flags);
@@ -915,7 +923,6 @@ struct cgrpc_conn {
     uint32_t opened;      /* streams with a call */
     cgrpc_io io;
     const char *peer;
-    cgrpc_arena *spare;   /* server: for header blocks of no call */
     uint8_t small[9];     /* a frame header or small payload, gathered */
     cgrpc_head head;
     cgrpc_closed closed[CGRPC_CLOSED_STREAMS];
@@ -927,7 +934,6 @@ struct cgrpc_server {
     const cgrpc_server_memory *memory;
     cgrpc_server_desc desc;
     cgrpc_vocabulary words;
-    cgrpc_arena spare;  /* in scratch, which the parser finds idle */
     cgrpc_word *scratch;
     cgrpc_word *states;
     uint32_t turn;      /* the call that goes first */
@@ -1000,7 +1006,7 @@ extern "C" {
  *
  * Helpers of every section. Bytes are read and written one at a time, so
  * neither the machine's byte order nor alignment matters. Nothing here
- * can fail; a writer that is full remembers it and writes no more.
+ * can fail; a writer that is full remembers it and only counts on.
  * ====================================================================== */
 
 /* Rare work that stays out of its caller, for speed and for the stack. */
@@ -1048,38 +1054,23 @@ static size_t cg_text_len(const char *text)
     return len;
 }
 
-/* Ten digits and no NUL at most; returns how many. */
-static size_t cg_decimal(char *out, uint32_t value)
-{
-    size_t len = 1, at;
-    uint32_t rest;
-    for (rest = value; rest >= 10; rest /= 10) ++len;
-    for (at = len; at-- > 0; value /= 10) out[at] = (char)('0' + value % 10);
-    return len;
-}
-
-typedef struct cg_writer {
-    uint8_t *out;
-    size_t len, cap;
-    bool full; /* something did not fit: what was written is worthless */
-} cg_writer;
 
 static void cg_put(cg_writer *w, unsigned byte)
 {
     if (w->len < w->cap)
-        w->out[w->len++] = (uint8_t)byte;
+        w->out[w->len] = (uint8_t)byte;
     else
         w->full = true;
+    ++w->len;
 }
 
 static void cg_put_bytes(cg_writer *w, const void *data, size_t len)
 {
-    if (len > w->cap - w->len) {
+    if (w->full || len > w->cap - w->len)
         w->full = true;
-    } else if (len != 0) {
+    else if (len != 0)
         memcpy(w->out + w->len, data, len);
-        w->len += len;
-    }
+    w->len += len;
 }
 
 /* ======================================================================
@@ -1133,8 +1124,8 @@ enum {
  *   :path           1 + the method's ordinal over all services, 0 unknown
  *   :status         three digits
  *   te              1 trailers, 0 something else
- *   grpc-timeout    see cg_timeout_ms
- *   grpc-status     its number, where over 16,777,208 cut to CG_VALUE_LARGE
+ *   grpc-timeout    see cg_timeout_pack
+ *   grpc-status     its number, where over 16,777,213 cut to CG_VALUE_LARGE
  *   content-length  the same */
 enum {
     CG_METHOD_POST = 1,
@@ -1185,11 +1176,65 @@ static const char CG_NAMES[] =
     "\12" "keep-alive" "\20" "proxy-connection" "\7" "upgrade";
 /* END GENERATED names */
 
-/* RFC 7541, appendix A: several indexes share a name. Index 1 to 61. */
+/* A word ends before a byte below 0x20: before the length of the next one of
+ * a list, or before the NUL of a C string. */
+static bool cg_word_ends(const char *at) { return (uint8_t)*at < 0x20; }
+
+static size_t cg_word_len(const char *word)
+{
+    size_t len = 0;
+    while (!cg_word_ends(word + len)) ++len;
+    return len;
+}
+
+static bool cg_word_begins(const char *word, const char *with)
+{
+    for (; !cg_word_ends(with); ++word, ++with)
+        if (*word != *with) return false;
+    return true;
+}
+
+static bool cg_word_same(const char *a, const char *b)
+{
+    return cg_word_begins(a, b) && cg_word_begins(b, a);
+}
+
+/* The word after one of a list. */
+static const char *cg_word_after(const char *word)
+{
+    return word + word[-1] + 1;
+}
+
+#define CG_STATIC(name, value) ((name) << 12 | (value))
+
+/* RFC 7541, appendix A, index 1 to 61: a name id above a value of 24 bits.
+ * Several share a name. Path "/" and "/index.html" are no methods. */
+static uint32_t cg_static_what(unsigned index)
+{
+    static const uint16_t first[15] = {
+        0, CG_STATIC(CG_NAME_AUTHORITY, 0),
+        CG_STATIC(CG_NAME_METHOD, CG_METHOD_GET),
+        CG_STATIC(CG_NAME_METHOD, CG_METHOD_POST),
+        CG_STATIC(CG_NAME_PATH, 0), CG_STATIC(CG_NAME_PATH, 0),
+        CG_STATIC(CG_NAME_SCHEME, CG_SCHEME_HTTP),
+        CG_STATIC(CG_NAME_SCHEME, CG_SCHEME_HTTPS),
+        CG_STATIC(CG_NAME_STATUS, 200), CG_STATIC(CG_NAME_STATUS, 204),
+        CG_STATIC(CG_NAME_STATUS, 206), CG_STATIC(CG_NAME_STATUS, 304),
+        CG_STATIC(CG_NAME_STATUS, 400), CG_STATIC(CG_NAME_STATUS, 404),
+        CG_STATIC(CG_NAME_STATUS, 500)
+    };
+    uint32_t what = index;
+    if (index < 15) {
+        what = first[index];
+        return what >> 12 << 24 | (what & 0xFFF);
+    }
+    what = (what - 9) << 24;
+    return index == 28 ? what | CG_VALUE_MALFORMED : what;
+}
+
 static unsigned cg_name_of_index(unsigned index)
 {
-    if (index >= 15) return index - 9;
-    return index >= 8 ? (unsigned)CG_NAME_STATUS : index / 2 + 1;
+    return cg_static_what(index) >> 24;
 }
 
 /* The first index that has the name; 0: none. */
@@ -1197,49 +1242,48 @@ static unsigned cg_name_to_index(unsigned name)
 {
     if (name > CG_NAME_STATIC) return 0;
     if (name > CG_NAME_STATUS) return name + 9;
-    return name == CG_NAME_AUTHORITY ? 1 : (name - 1) * 2;
+    return name <= CG_NAME_AUTHORITY ? name : (name - 1) * 2;
 }
 
-/* `name` is known or registered. A known one's text ends in no NUL. */
-static const char *cg_name_text(const cgrpc_vocabulary *v, unsigned name,
-                                size_t *len)
+/* The text of the name after `name`, whose own text is `text`. */
+static const char *cg_name_after(const cgrpc_vocabulary *v, unsigned name,
+                                 const char *text)
 {
-    const char *at = CG_NAMES;
-    if (name > CG_NAME_KNOWN) {
-        at = v->keys[name - CG_NAME_KNOWN - 1];
-        *len = cg_text_len(at);
-        return at;
-    }
-    while (--name != 0) at += *at + 1;
-    *len = (size_t)*at;
-    return at + 1;
+    if (name < CG_NAME_KNOWN) return cg_word_after(text);
+    name -= CG_NAME_KNOWN;
+    return name < v->key_count ? v->keys[name] : NULL;
 }
 
-static unsigned cg_name_find(const cgrpc_vocabulary *v, const char *text,
-                             size_t len)
+/* `name` is known or registered. */
+static const char *cg_name_text(const cgrpc_vocabulary *v, unsigned name)
 {
-    const char *at;
-    unsigned name = 1, key;
-    for (at = CG_NAMES; *at != 0; at += *at + 1, ++name)
-        if ((size_t)*at == len && memcmp(at + 1, text, len) == 0) return name;
-    for (key = 0; key < v->key_count; ++key, ++name)
-        if (cg_text_len(v->keys[key]) == len &&
-            memcmp(v->keys[key], text, len) == 0)
-            return name;
+    const char *text = CG_NAMES + 1;
+    if (name > CG_NAME_KNOWN) return v->keys[name - CG_NAME_KNOWN - 1];
+    while (--name != 0) text = cg_word_after(text);
+    return text;
+}
+
+static unsigned cg_name_find(const cgrpc_vocabulary *v, const char *key)
+{
+    const char *text = CG_NAMES + 1;
+    unsigned name;
+    for (name = 1; text != NULL; text = cg_name_after(v, name++, text))
+        if (cg_word_same(text, key)) return name;
     return CG_NAME_UNKNOWN;
 }
 
-static bool cg_name_is_bin(const char *text, size_t len)
+static bool cg_name_is_bin(const char *text)
 {
-    return len > 4 && memcmp(text + len - 4, "-bin", 4) == 0;
+    size_t len = cg_word_len(text);
+    return len > 4 && cg_word_same(text + len - 4, "-bin");
 }
 
 /* gRPC's own rule for keys, narrower than HTTP's. */
-static bool cg_name_is_key(const char *text, size_t len)
+static bool cg_name_is_key(const char *text)
 {
-    size_t at;
-    for (at = 0; at < len; ++at) {
-        char c = text[at];
+    size_t len;
+    for (len = 0; text[len] != 0; ++len) {
+        char c = text[len];
         bool good = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
                     c == '-' || c == '_' || c == '.';
         if (!good) return false;
@@ -1247,12 +1291,17 @@ static bool cg_name_is_key(const char *text, size_t len)
     return len > 0 && len < 256;
 }
 
+/* gRPC's names, and those of HTTP/1, which the static table lacks. */
+static bool cg_name_is_extra(unsigned name)
+{
+    return name - CG_NAME_TE <= CG_NAME_KNOWN - CG_NAME_TE;
+}
+
 /* Pseudo-headers and what HTTP/2 and gRPC themselves say with. */
 static bool cg_name_is_reserved(unsigned name)
 {
-    return (name >= CG_NAME_AUTHORITY && name <= CG_NAME_STATUS) ||
-           (name > CG_NAME_STATIC && name <= CG_NAME_KNOWN) ||
-           name == CG_NAME_CONTENT_TYPE;
+    return name - CG_NAME_AUTHORITY < CG_NAME_STATUS ||
+           cg_name_is_extra(name) || name == CG_NAME_CONTENT_TYPE;
 }
 
 /* Is the text of such a field kept? */
@@ -1288,29 +1337,28 @@ static bool cg_vocabulary_init(cgrpc_vocabulary *v, const char *const *keys,
     memset(v, 0, sizeof(*v));
     if (key_count > CG_NAME_MALFORMED - CG_NAME_KNOWN - 1) return false;
     for (at = 0; at < key_count; ++at) {
-        size_t len = cg_text_len(keys[at]);
-        if (!cg_name_is_key(keys[at], len)) return false;
-        cg_vocabulary_want(v, cg_name_find(v, keys[at], len));
+        if (!cg_name_is_key(keys[at])) return false;
+        cg_vocabulary_want(v, cg_name_find(v, keys[at]));
     }
-    v->wanted[0] = v->wanted[0] & 0xFE; /* the others get their own ids */
     v->keys = keys;
     v->key_count = (uint8_t)key_count;
-    cg_vocabulary_want(v, CG_NAME_AUTHORITY);
+    /* the bit of CG_NAME_UNKNOWN falls: further keys get their own ids */
+    v->wanted[0] = (v->wanted[0] & 0xFE) | 1u << CG_NAME_AUTHORITY;
     cg_vocabulary_want(v, CG_NAME_GRPC_MESSAGE);
     cg_vocabulary_want(v, CG_NAME_GRPC_DETAILS);
     if (CGRPC_METADATA_ALL != 0) cg_vocabulary_want_all(v);
     return true;
 }
 
-/* The method with that ordinal over all services, from 0; NULL: none. */
-static const cgrpc_method *cg_vocabulary_method(const cgrpc_vocabulary *v,
-                                                size_t ordinal)
+/* The path of the method with that ordinal over all services, from 0. */
+static const char *cg_vocabulary_path(const cgrpc_vocabulary *v,
+                                      size_t ordinal)
 {
     size_t at;
     for (at = 0; at < v->service_count; ++at) {
         const cgrpc_service *service = v->services[at].service;
         if (ordinal < service->method_count)
-            return &service->methods[ordinal];
+            return service->methods[ordinal].path;
         ordinal -= service->method_count;
     }
     return NULL;
@@ -1321,301 +1369,272 @@ static const cgrpc_method *cg_vocabulary_method(const cgrpc_vocabulary *v,
  * A text is compared with a list of words as it arrives. Only the first
  * word that begins with all that came so far is known; when it fails, the
  * next such word is looked for further down the list, and the word that
- * failed tells what came so far. Words end before a byte below 0x20: the
- * NUL of a C string, or the length of the next word. */
-
-static bool cg_match_fits(char word, unsigned byte)
-{
-    unsigned expected = (uint8_t)word;
-    return expected < 0x20 ? byte == 0 : byte == expected;
-}
-
-/* The word after `word` in a list of lengths and texts. */
-static const char *cg_match_after(const char *word)
-{
-    word += (uint8_t)word[-1];
-    return *word == 0 ? NULL : word + 1;
-}
+ * failed tells what came so far. The end of the text counts as a NUL. */
 
 /* The word after the current one in the decoder's list. */
 static const char *cg_match_next(cgrpc_hpack_decoder *d)
 {
-    const cgrpc_vocabulary *v = d->vocabulary;
     unsigned at = d->ordinal++;
-    if (d->in_value && d->name == CG_NAME_PATH) {
-        const cgrpc_method *method = cg_vocabulary_method(v, at);
-        return method == NULL ? NULL : method->path;
-    }
-    if (d->in_value || at < CG_NAME_KNOWN) return cg_match_after(d->word);
-    at -= CG_NAME_KNOWN;
-    return at < v->key_count ? v->keys[at] : NULL;
+    const char *word = d->word;
+    if (!d->in_value) return cg_name_after(d->vocabulary, at, word);
+    if (d->name == CG_NAME_PATH) return cg_vocabulary_path(d->vocabulary, at);
+    word = cg_word_after(word);
+    return word[-1] == 0 ? NULL : word;
 }
 
-static bool cg_match_prefix(const char *word, const char *prefix, size_t len)
+static bool cg_match_fits(const cgrpc_hpack_decoder *d, unsigned byte)
 {
-    size_t at;
-    for (at = 0; at < len; ++at)
-        if (word[at] != prefix[at]) return false;
-    return true;
+    const char *at = d->word + d->matched;
+    return cg_word_ends(at) ? byte == 0 : (uint8_t)*at == byte;
 }
 
-/* Looks for a word that goes on with `byte`; 0 is the end. */
-static void cg_match_seek(cgrpc_hpack_decoder *d, unsigned byte)
+/* One more byte of the text; a NUL is its end. */
+static void cg_match_byte(cgrpc_hpack_decoder *d, unsigned byte)
 {
     const char *old = d->word;
-    do {
+    size_t at = d->matched;
+    while (at < d->matched || !cg_match_fits(d, byte)) {
         d->word = cg_match_next(d);
-    } while (d->word != NULL &&
-             !(cg_match_prefix(d->word, old, d->matched) &&
-               cg_match_fits(d->word[d->matched], byte)));
-}
-
-/* `list` is lengths and texts, or NULL. */
-static void cg_match_begin(cgrpc_hpack_decoder *d, const char *list)
-{
-    d->word = list == NULL ? NULL : list + 1;
-    d->ordinal = 1;
-    d->matched = 0;
-}
-
-/* Some more of the text. It holds no control character, which might be
- * taken for the length of a word; a tab would be, but no length is 9. */
-static void cg_match_text(cgrpc_hpack_decoder *d, const uint8_t *in,
-                          size_t len)
-{
-    const uint8_t *end = in + len;
-    const char *at;
-    while (in < end && d->word != NULL) {
-        const uint8_t *start = in;
-        at = d->word + d->matched;
-        while (in < end && *in == (uint8_t)*at) ++in, ++at;
-        d->matched = (uint16_t)(d->matched + (in - start));
-        if (in < end) cg_match_seek(d, *in);
+        if (d->word == NULL) return;
+        for (at = 0; at < d->matched && d->word[at] == old[at];) ++at;
     }
+    ++d->matched;
 }
 
 /* Which word it was, from 1; 0: none. */
 static unsigned cg_match_end(cgrpc_hpack_decoder *d)
 {
-    if (d->word != NULL && !cg_match_fits(d->word[d->matched], 0))
-        cg_match_seek(d, 0);
+    if (d->word != NULL) cg_match_byte(d, 0);
     return d->word == NULL ? 0 : d->ordinal;
 }
 
 /* ---- records ----
  *
- * A field whose text is kept: name id, tag and length of the key, length of
- * the value, the key and a NUL (if it has a length), the value and a NUL. */
+ * A field whose text is kept, in a call's arena or in the store of the
+ * table: label (10 bits), length of the key (14), size of all (16); then
+ * the key and a NUL, if its name needs one; the value and a NUL. */
 
 #define CG_RECORD_HEAD 5
 #define CG_RECORD_KEY_MAX 0x3FFF
 
-/* The tags of the records in a call's arena. */
+/* The label in an arena: one of these and the name's id. */
 enum { CG_IN_INITIAL = 0, CG_IN_TRAILING = 1, CG_OUT_INITIAL = 2,
        CG_OUT_TRAILING = 3 };
+#define CG_LABEL(which, name) ((unsigned)(which) << 8 | (name))
+#define CG_LABEL_WHICH 0x300u
+#define CG_LABEL_ALL 0x3FFu
 
+/* A field: one that is kept, or one that is to be sent. */
 typedef struct cg_record {
     const char *key; /* NULL: its name says it */
     const char *value;
     size_t key_len, value_len;
-    size_t size; /* of the whole record */
     uint8_t which, name;
 } cg_record;
 
+static size_t cg_record_size(const uint8_t *in) { return cg_get16(in + 3); }
+
 static void cg_record_read(const uint8_t *in, cg_record *r)
 {
-    const char *text = (const char *)in + CG_RECORD_HEAD;
-    r->name = in[0];
-    r->which = (uint8_t)(in[1] >> 6);
+    r->which = (uint8_t)(in[0] >> 6);
+    r->name = (uint8_t)(cg_get16(in) >> 6);
     r->key_len = cg_get16(in + 1) & CG_RECORD_KEY_MAX;
-    r->value_len = cg_get16(in + 3);
-    r->key = r->key_len == 0 ? NULL : text;
-    r->value = r->key_len == 0 ? text : text + r->key_len + 1;
-    r->size = (size_t)(r->value - (const char *)in) + r->value_len + 1;
+    r->key = NULL;
+    r->value = (const char *)in + CG_RECORD_HEAD;
+    r->value_len = cg_record_size(in) - CG_RECORD_HEAD - 1;
+    if (r->key_len == 0) return;
+    r->key = r->value;
+    r->value += r->key_len + 1;
+    r->value_len -= r->key_len + 1;
 }
 
-static void cg_record_write(uint8_t *out, const cg_record *r)
+static void cg_record_head(uint8_t *out, unsigned label, size_t key_len,
+                           size_t size)
 {
-    out[0] = r->name;
-    cg_set16(out + 1, (size_t)r->which << 14 | r->key_len);
-    cg_set16(out + 3, r->value_len);
+    cg_set16(out, label << 6 | key_len >> 8);
+    out[2] = (uint8_t)key_len;
+    cg_set16(out + 3, size);
 }
 
-static void cg_record_set_which(uint8_t *at, size_t len, unsigned which)
+/* Writes a record behind the others; the head comes last. */
+static void cg_record_begin(const cgrpc_arena *a, cg_writer *w)
 {
-    const uint8_t *end = at + len;
-    while (at < end) {
-        cg_record r;
-        cg_record_read(at, &r);
-        r.which = (uint8_t)which;
-        cg_record_write(at, &r);
-        at += r.size;
-    }
+    w->out = a->base + a->len;
+    w->cap = (size_t)(a->cap - a->len);
+    w->len = CG_RECORD_HEAD;
+    w->full = w->len > w->cap;
 }
 
-/* ---- text store ----
- *
- * The records of table entries: number of the entry, length, records. The
- * least recently referenced stands first and is the first to go. */
-
-#define CG_STORE_HEAD 4
-
-/* Where the text of an entry is; store_len: nowhere. */
-static size_t cg_store_find(const cgrpc_hpack_decoder *d, uint16_t number)
+/* The first record from `at` on whose label is the same under the mask;
+ * a->len: none. */
+static size_t cg_record_seek(const cgrpc_arena *a, size_t at, unsigned label,
+                             unsigned mask)
 {
-    size_t at = 0;
-    while (at < d->store_len && cg_get16(d->store + at) != number)
-        at += CG_STORE_HEAD + (size_t)cg_get16(d->store + at + 2);
+    for (; at < a->len; at += cg_record_size(a->base + at))
+        if (((cg_get16(a->base + at) >> 6 ^ label) & mask) == 0) break;
     return at;
 }
 
-static void cg_store_drop(cgrpc_hpack_decoder *d, size_t at)
+static void cg_record_remove(cgrpc_arena *a, unsigned label, unsigned mask)
 {
-    size_t end;
-    if (at >= d->store_len) return;
-    end = at + CG_STORE_HEAD + cg_get16(d->store + at + 2);
-    memmove(d->store + at, d->store + end, d->store_len - end);
-    d->store_len = (uint16_t)(d->store_len - (end - at));
-}
-
-static void cg_store_put(cgrpc_hpack_decoder *d, uint16_t number,
-                         const uint8_t *text, size_t len)
-{
-    uint8_t *out;
-    if (len + CG_STORE_HEAD > d->store_cap) return;
-    while (len + CG_STORE_HEAD > (size_t)(d->store_cap - d->store_len))
-        cg_store_drop(d, 0);
-    out = d->store + d->store_len;
-    cg_set16(out, number);
-    cg_set16(out + 2, len);
-    memcpy(out + CG_STORE_HEAD, text, len);
-    d->store_len = (uint16_t)(d->store_len + CG_STORE_HEAD + len);
-}
-
-/* Copies the text of an entry into the arena and makes it the last to go.
- * Returns flags. */
-static unsigned cg_store_recall(cgrpc_hpack_decoder *d, uint16_t number)
-{
-    size_t at = cg_store_find(d, number), len;
-    cgrpc_arena *a = d->arena;
-    uint8_t *text;
-    if (at >= d->store_len) {
-        d->text_lost = true;
-        return CG_FIELD_LOST;
+    size_t at = 0;
+    while ((at = cg_record_seek(a, at, label, mask)) < a->len) {
+        uint8_t *out = a->base + at;
+        size_t size = cg_record_size(out);
+        a->len = (uint16_t)(a->len - size);
+        memmove(out, out + size, a->len - at);
     }
-    if (a == NULL) return 0;
-    len = cg_get16(d->store + at + 2);
-    if (len > (size_t)(a->cap - a->len)) return CG_FIELD_OVERFLOW;
-    text = a->base + a->len;
-    memcpy(text, d->store + at + CG_STORE_HEAD, len);
+}
+
+/* Appends records under another label; false: no room. */
+static bool cg_record_copy(cgrpc_arena *a, const uint8_t *in, size_t len,
+                           unsigned label)
+{
+    uint8_t *out = a->base + a->len, *end = out + len;
+    if (len > (size_t)(a->cap - a->len)) return false;
+    if (len != 0) memmove(out, in, len); /* it may lie behind this arena */
     a->len = (uint16_t)(a->len + len);
-    cg_record_set_which(text, len, d->which);
-    if (at + CG_STORE_HEAD + len < d->store_len) {
-        cg_store_drop(d, at);
-        cg_store_put(d, number, text, len);
-    }
-    return 0;
+    for (; out < end; out += cg_record_size(out))
+        cg_set16(out, label << 6 | (out[1] & 0x3Fu));
+    return true;
 }
 
-/* ---- dynamic table ---- */
+/* ---- dynamic table ----
+ *
+ * A ring. The texts of its wanted fields are records in the store, labelled
+ * with the entry's place; the least recently referenced stands first there
+ * and is the first to go. */
 
 #define CG_TABLE_ENTRIES (CGRPC_HPACK_TABLE_BYTES / 32)
-#define CG_TABLE_TEXT 0x8000u /* the entry's name is wanted */
+#define CG_TABLE_SPECIAL 0x8000u /* its name is wanted, or it is malformed */
 
-/* The entry `age` insertions before the newest; age < count. */
-static cgrpc_hpack_entry *cg_table_entry(cgrpc_hpack_decoder *d, size_t age)
+/* The place of the entry `age` insertions before the newest; age < count. */
+static unsigned cg_table_place(const cgrpc_hpack_decoder *d, unsigned age)
 {
-    size_t at = d->head >= age ? d->head - age
-                               : d->head + CG_TABLE_ENTRIES - age;
-    return &d->table[at];
-}
-
-static uint16_t cg_table_number(const cgrpc_hpack_decoder *d, size_t age)
-{
-    return (uint16_t)(d->inserted - 1u - age);
+    return (d->head + CG_TABLE_ENTRIES - age) % CG_TABLE_ENTRIES;
 }
 
 /* RFC 7541, 4.3 and 4.4: drops the oldest until `room` more bytes fit. */
 static void cg_table_evict(cgrpc_hpack_decoder *d, uint32_t room)
 {
     while (d->count != 0 && d->used + room > d->max) {
-        size_t oldest = d->count - 1u;
-        unsigned size = cg_table_entry(d, oldest)->size;
-        if ((size & CG_TABLE_TEXT) != 0)
-            cg_store_drop(d, cg_store_find(d, cg_table_number(d, oldest)));
-        d->used = (uint16_t)(d->used - (size & ~CG_TABLE_TEXT));
-        d->count = (uint16_t)oldest;
+        unsigned place = cg_table_place(d, --d->count);
+        unsigned size = d->table[place].size;
+        if ((size & CG_TABLE_SPECIAL) != 0)
+            cg_record_remove(&d->store, place, CG_LABEL_ALL);
+        d->used = (uint16_t)(d->used - (size & ~CG_TABLE_SPECIAL));
     }
+}
+
+/* A name id above a value of 24 bits. */
+static bool cg_what_is_malformed(uint32_t what)
+{
+    return (what & 0xFFFFFF) == CG_VALUE_MALFORMED ||
+           what >> 24 == CG_NAME_MALFORMED;
+}
+
+/* One that never fits drops nothing. */
+static void cg_table_keep(cgrpc_hpack_decoder *d, unsigned place,
+                          const uint8_t *text, size_t len)
+{
+    cgrpc_arena *store = &d->store;
+    if (len > store->cap) return;
+    while (!cg_record_copy(store, text, len, place))
+        cg_record_remove(store, cg_get16(store->base) >> 6u, CG_LABEL_ALL);
 }
 
 /* Inserts the field that was just decoded. One that is larger than the
  * table only empties it. */
 static void cg_table_add(cgrpc_hpack_decoder *d, uint32_t what)
 {
-    uint32_t size = 32u + d->name_len + d->value_len;
+    uint32_t size = 32u + d->name_len + d->len;
     cgrpc_hpack_entry *entry;
     cg_table_evict(d, size);
     if (size > d->max) return;
-    d->head = (uint16_t)(d->head + 1u == CG_TABLE_ENTRIES ? 0 : d->head + 1);
+    d->head = (uint16_t)((d->head + 1u) % CG_TABLE_ENTRIES);
     ++d->count;
-    ++d->inserted;
     d->used = (uint16_t)(d->used + size);
-    if (cg_name_is_wanted(d->vocabulary, d->name)) size |= CG_TABLE_TEXT;
+    if (cg_what_is_malformed(what) ||
+        cg_name_is_wanted(d->vocabulary, d->name))
+        size |= CG_TABLE_SPECIAL;
     entry = &d->table[d->head];
     entry->size = (uint16_t)size;
     entry->name_len = d->name_len;
     entry->what = what;
     if (d->keep)
-        cg_store_put(d, cg_table_number(d, 0), d->arena->base + d->span,
-                     (size_t)(d->arena->len - d->span));
+        cg_table_keep(d, d->head, d->text.out, d->text.len);
 }
 
-/* ---- text of the field in progress ---- */
-
-/* The field gives back what it took of the arena. */
-static void cg_text_drop(cgrpc_hpack_decoder *d)
+/* Copies the texts of an entry into the arena and makes them the last to
+ * go. Returns flags. */
+static unsigned cg_table_recall(cgrpc_hpack_decoder *d, unsigned place,
+                                unsigned name)
 {
-    if (d->keep) d->arena->len = d->span;
-    d->keep = false;
-}
-
-/* Room for `len` bytes, or NULL. */
-static uint8_t *cg_text_grow(cgrpc_hpack_decoder *d, size_t len)
-{
-    cgrpc_arena *a = d->arena;
-    uint8_t *out;
-    if (!d->keep) return NULL;
-    if (len > (size_t)(a->cap - a->len)) {
-        d->flags |= CG_FIELD_OVERFLOW;
-        cg_text_drop(d);
-        return NULL;
+    cgrpc_arena *a = d->arena, *store = &d->store;
+    size_t at = cg_record_seek(store, 0, place, CG_LABEL_ALL), start;
+    if (at == store->len) {
+        d->text_lost = true;
+        return CG_FIELD_LOST;
     }
-    out = a->base + a->len;
-    a->len = (uint16_t)(a->len + len);
-    return out;
+    if (a == NULL) return 0;
+    start = a->len;
+    for (; at < store->len;
+         at = cg_record_seek(store, at, place, CG_LABEL_ALL)) {
+        size_t size = cg_record_size(store->base + at);
+        if (!cg_record_copy(a, store->base + at, size,
+                            CG_LABEL(d->which, name))) {
+            a->len = (uint16_t)start;
+            return CG_FIELD_OVERFLOW;
+        }
+        at += size;
+    }
+    cg_record_remove(store, place, CG_LABEL_ALL);
+    cg_table_keep(d, place, a->base + start, a->len - start);
+    return 0;
 }
+
+/* ---- text of the field in progress ----
+ *
+ * It is written behind the arena's records, and is one of them when the
+ * field is complete. Without an arena it is written behind the store's, for
+ * the field may enter the table. */
+
+static const cgrpc_arena *cg_text_arena(const cgrpc_hpack_decoder *d)
+{
+    return d->arena != NULL ? d->arena : &d->store;
+}
+
+static void cg_text_drop(cgrpc_hpack_decoder *d) { d->keep = false; }
 
 static void cg_text_put(cgrpc_hpack_decoder *d, const void *text, size_t len)
 {
-    uint8_t *out = cg_text_grow(d, len);
-    if (out != NULL && len != 0) memcpy(out, text, len);
+    if (d->keep) cg_put_bytes(&d->text, text, len);
 }
 
 static void cg_text_open(cgrpc_hpack_decoder *d)
 {
-    d->keep = d->arena != NULL;
-    if (!d->keep) return;
-    d->span = d->record = d->arena->len;
-    cg_text_grow(d, CG_RECORD_HEAD);
+    d->record = 0;
+    d->keep = true;
+    cg_record_begin(cg_text_arena(d), &d->text);
 }
 
-/* CGRPC_METADATA_ALL: the key of an entry whose name has no id. */
-static void cg_text_recall_key(cgrpc_hpack_decoder *d, uint16_t number)
+/* CGRPC_METADATA_ALL: opens a record with the key of an indexed name. */
+static void cg_text_indexed_key(cgrpc_hpack_decoder *d, unsigned index)
 {
-    size_t at = cg_store_find(d, number);
+    size_t at = d->store.len;
     cg_record r;
-    if (at < d->store_len) {
-        cg_record_read(d->store + at + CG_STORE_HEAD, &r);
+    if (!cg_name_is_wanted(d->vocabulary, d->name)) return;
+    cg_text_open(d);
+    if (d->name != CG_NAME_UNKNOWN && d->name != CG_NAME_MALFORMED) {
+        r.key = cg_name_text(d->vocabulary, d->name);
+        cg_text_put(d, r.key, cg_word_len(r.key));
+        return;
+    }
+    if (index >= 62)
+        at = cg_record_seek(&d->store, 0, cg_table_place(d, index - 62),
+                            CG_LABEL_ALL);
+    if (at < d->store.len) {
+        cg_record_read(d->store.base + at, &r);
         cg_text_put(d, r.key, r.key_len);
         return;
     }
@@ -1627,25 +1646,26 @@ static void cg_text_recall_key(cgrpc_hpack_decoder *d, uint16_t number)
 /* CGRPC_METADATA_ALL: the key stands in the arena, complete. */
 static void cg_text_end_key(cgrpc_hpack_decoder *d)
 {
-    size_t len;
-    if (!d->keep) return;
-    len = (size_t)(d->arena->len - d->record - CG_RECORD_HEAD);
-    if (len > CG_RECORD_KEY_MAX) cg_text_grow(d, 0xFFFF); /* overflow */
+    size_t len = d->text.len - CG_RECORD_HEAD;
+    if (len > CG_RECORD_KEY_MAX) d->text.full = true;
     if (len != 0) cg_text_put(d, "", 1);
 }
 
 static bool cg_text_is_bin(const cgrpc_hpack_decoder *d)
 {
-    size_t len;
-    const char *key;
-    if (CGRPC_METADATA_ALL == 2) return false;
-    if (CGRPC_METADATA_ALL == 0) {
-        key = cg_name_text(d->vocabulary, d->name, &len);
-        return cg_name_is_bin(key, len);
-    }
-    key = (const char *)d->arena->base + d->record + CG_RECORD_HEAD;
-    len = (size_t)(d->mark - d->record - CG_RECORD_HEAD);
-    return len != 0 && cg_name_is_bin(key, len - 1);
+    if (CGRPC_METADATA_ALL == 0)
+        return cg_name_is_bin(cg_name_text(d->vocabulary, d->name));
+    return CGRPC_METADATA_ALL == 1 &&
+           !d->text.full &&
+           cg_name_is_bin((const char *)d->text.out + CG_RECORD_HEAD);
+}
+
+/* A value begins. */
+static void cg_text_mark(cgrpc_hpack_decoder *d)
+{
+    d->mark = (uint16_t)d->text.len;
+    d->spare = 0;
+    d->padded = false;
 }
 
 /* The name is known now: is the value's text to be kept, and how? */
@@ -1657,12 +1677,8 @@ static void cg_text_begin_value(cgrpc_hpack_decoder *d)
     else if (wanted)
         cg_text_open(d);
     if (!wanted) cg_text_drop(d);
-    d->base64 = false;
-    if (!d->keep) return;
-    d->mark = d->arena->len;
-    d->base64 = cg_text_is_bin(d);
-    d->quad = 0;
-    d->padded = false;
+    d->base64 = d->keep && cg_text_is_bin(d);
+    cg_text_mark(d);
 }
 
 #if CGRPC_CLIENT
@@ -1700,22 +1716,43 @@ static size_t cg_percent_decode(char *text, size_t len)
 }
 #endif
 
+/* The value is complete; the record gets its head. */
 static void cg_text_close(cgrpc_hpack_decoder *d)
 {
-    size_t len;
-    cg_record r;
+    cg_writer *w = &d->text;
+    size_t key_len = (size_t)(d->mark - d->record - CG_RECORD_HEAD);
     if (!d->keep) return;
-    len = (size_t)(d->arena->len - d->mark);
-    if (d->name == CG_NAME_GRPC_MESSAGE && CGRPC_METADATA_ALL != 2)
-        len = cg_percent_decode((char *)d->arena->base + d->mark, len);
-    d->arena->len = (uint16_t)(d->mark + len);
-    r.value_len = len;
-    r.key_len = (size_t)(d->mark - d->record - CG_RECORD_HEAD);
-    if (r.key_len != 0) --r.key_len; /* its NUL */
-    r.name = d->name;
-    r.which = d->which;
-    cg_text_put(d, "", 1);
-    if (d->keep) cg_record_write(d->arena->base + d->record, &r);
+    if (d->name == CG_NAME_GRPC_MESSAGE && CGRPC_METADATA_ALL != 2 &&
+        !w->full)
+        w->len = d->mark + cg_percent_decode((char *)w->out + d->mark,
+                                             w->len - d->mark);
+    cg_put(w, 0);
+    if (w->full) {
+        d->flags |= CG_FIELD_OVERFLOW;
+        d->keep = false;
+        return;
+    }
+    if (key_len != 0) --key_len; /* its NUL */
+    cg_record_head(w->out + d->record, CG_LABEL(d->which, d->name), key_len,
+                   w->len - d->record);
+}
+
+/* A user may have changed the arena since the last bytes came: then the room
+ * behind its records is no longer the field's. */
+static void cg_text_resume(cgrpc_hpack_decoder *d)
+{
+    const cgrpc_arena *a = cg_text_arena(d);
+    if (!d->keep || d->text.out == a->base + a->len) return;
+    d->flags |= CG_FIELD_OVERFLOW;
+    d->keep = false;
+}
+
+/* The field is complete: what was kept of it stays in the arena. */
+static void cg_text_commit(cgrpc_hpack_decoder *d)
+{
+    if (d->keep && d->arena != NULL)
+        d->arena->len = (uint16_t)(d->arena->len + d->text.len);
+    d->keep = false;
 }
 
 /* ---- base64 in ---- */
@@ -1731,7 +1768,6 @@ static unsigned cg_base64_digit(uint8_t c)
 static void cg_base64_fail(cgrpc_hpack_decoder *d)
 {
     d->flags |= CG_FIELD_NO_BASE64;
-    d->value = CG_VALUE_NO_BASE64;
     d->base64 = false;
     cg_text_drop(d);
 }
@@ -1739,41 +1775,31 @@ static void cg_base64_fail(cgrpc_hpack_decoder *d)
 /* Padding may be left out, but not be wrong. */
 static void cg_base64_end(cgrpc_hpack_decoder *d)
 {
-    if (d->padded ? d->quad != 0 : d->quad == 1) cg_base64_fail(d);
+    if (d->padded ? d->spare != 0 : d->spare == 6) cg_base64_fail(d);
+    cg_text_close(d);
 }
 
 /* A comma: several values in one field, as some proxies join them. */
 static void cg_base64_comma(cgrpc_hpack_decoder *d)
 {
-    size_t key = (size_t)d->record + CG_RECORD_HEAD;
-    size_t len = d->mark - key;
+    size_t head = (size_t)(d->mark - d->record); /* and key */
+    const uint8_t *in = d->text.out + d->record;
     cg_base64_end(d);
-    cg_text_close(d);
     if (!d->keep) return;
-    d->record = d->arena->len;
-    cg_text_grow(d, CG_RECORD_HEAD);
-    cg_text_put(d, d->arena->base + key, len);
-    d->mark = d->arena->len;
-    d->quad = 0;
-    d->padded = false;
-}
-
-static void cg_base64_pad(cgrpc_hpack_decoder *d)
-{
-    if (d->quad < 2) cg_base64_fail(d);
-    d->quad = (d->quad + 1) & 3;
-    d->padded = true;
+    d->record = (uint16_t)d->text.len;
+    cg_put_bytes(&d->text, in, head);
+    cg_text_mark(d);
 }
 
 static void cg_base64_sextet(cgrpc_hpack_decoder *d, unsigned sextet)
 {
-    unsigned shift = 2u * d->quad;
-    uint8_t *out = d->quad == 0 ? NULL : cg_text_grow(d, 1);
-    if (out != NULL)
-        *out = (uint8_t)((unsigned)d->sextets << shift |
-                         sextet >> (6 - shift));
-    d->sextets = (uint8_t)sextet;
-    d->quad = (d->quad + 1) & 3;
+    unsigned bits = (unsigned)d->sextets << 6 | sextet;
+    d->spare = (uint8_t)(d->spare + 6);
+    if (d->spare >= 8) {
+        d->spare = (uint8_t)(d->spare - 8);
+        cg_put(&d->text, bits >> d->spare);
+    }
+    d->sextets = (uint8_t)bits;
 }
 
 static void cg_base64_text(cgrpc_hpack_decoder *d, const uint8_t *in,
@@ -1782,191 +1808,134 @@ static void cg_base64_text(cgrpc_hpack_decoder *d, const uint8_t *in,
     for (; len != 0 && d->keep; --len) {
         uint8_t c = *in++;
         unsigned sextet = cg_base64_digit(c);
-        if (sextet < 64 && !d->padded)
+        if (sextet < 64 && !d->padded) {
             cg_base64_sextet(d, sextet);
-        else if (c == '=')
-            cg_base64_pad(d);
-        else if (c == ',')
+        } else if (c == '=' && (d->spare == 2 || d->spare == 4)) {
+            d->spare = (uint8_t)(d->spare - 2);
+            d->padded = true;
+        } else if (c == ',') {
             cg_base64_comma(d);
-        else if (c != ' ')
+        } else if (c != ' ') {
             cg_base64_fail(d);
+        }
     }
 }
 
 /* ---- timeouts ---- */
 
-/* The units of grpc-timeout and how many of one make the next. */
-static const char CG_TIMEOUT_UNITS[] = "numSMH";
-static const uint16_t CG_TIMEOUT_STEPS[] = { 1000, 1000, 1000, 60, 60 };
-
-/* 21 bits of count and 3 of unit; scaled, always down, where the count
- * needs more. Of 8 digits this never makes 0. */
-static uint32_t cg_timeout_pack(uint32_t count, unsigned unit)
+/* Milliseconds in 24 bits: 20 of them, and how far they are shifted. What
+ * is longer than 17 minutes loses a millionth at most. */
+static uint32_t cg_timeout_pack(uint32_t ms)
 {
-    while (count > 0x1FFFFF) {
-        if (unit == 5) {
-            count = 0x1FFFFF;
-            break;
-        }
-        count /= CG_TIMEOUT_STEPS[unit++];
-    }
-    return count << 3 | unit;
+    unsigned shift = 0;
+    for (; ms > 0xFFFFF; ms >>= 1) ++shift;
+    return ms << 4 | shift;
 }
 
 #if CGRPC_SERVER
-/* At most 0x7FFFFFFF, so that it may be added to a wrapping clock. What is
- * shorter than a millisecond is one, but 0 is 0. */
 static uint32_t cg_timeout_ms(uint32_t value)
 {
-    static const uint32_t ms[] = { 1, 1000, 60000, 3600000 };
-    uint32_t count = value >> 3;
-    unsigned unit = value & 7;
-    if (unit == 0) return (count + 999999) / 1000000;
-    if (unit == 1) return (count + 999) / 1000;
-    if (unit > 5 || count > 0x7FFFFFFF / ms[unit - 2]) return 0x7FFFFFFF;
-    return count * ms[unit - 2];
+    return value >> 4 << (value & 15);
 }
 #endif
 
+static uint32_t cg_timeout_times(uint32_t count, uint32_t by)
+{
+    return count > 0x7FFFFFFF / by ? 0x7FFFFFFF : count * by;
+}
+
+/* A count of so many units. At most 0x7FFFFFFF, so that it may be added to a
+ * wrapping clock. What is shorter than a millisecond is one, but 0 is 0. */
+static uint32_t cg_timeout_value(uint32_t count, unsigned unit)
+{
+    switch (unit) {
+    case 'n': count = (count + 999) / 1000; /* fall through */
+    case 'u': count = (count + 999) / 1000; break;
+    case 'H': count = cg_timeout_times(count, 60); /* fall through */
+    case 'M': count = cg_timeout_times(count, 60); /* fall through */
+    case 'S': count = cg_timeout_times(count, 1000); break;
+    case 'm': break;
+    default: return CG_VALUE_MALFORMED;
+    }
+    return cg_timeout_pack(count);
+}
+
 /* ---- values ---- */
 
-enum { CG_PARSE_NONE, CG_PARSE_WORD, CG_PARSE_TYPE, CG_PARSE_NUMBER,
-       CG_PARSE_TIMEOUT };
+/* Of application/grpc+ and any subtype. */
+#define CG_TYPE_PLUS 17
 
-#define CG_TYPE_WORDS "\20" "application/grpc" "\26" "application/grpc+proto"
-#define CG_TYPE_PLUS 17 /* how much of it any subtype shares */
+/* The names whose values are compared with words: length and text of each,
+ * and a 0. */
+static const char CG_WORDS[] =
+    "\2" "\4" "POST" "\3" "GET" "\0"
+    "\4" "\4" "http" "\5" "https" "\0"
+    "\26" "\20" "application/grpc" "\26" "application/grpc+proto" "\0"
+    "\65" "\10" "trailers" "\0"
+    "\67" "\10" "identity" "\4" "gzip" "\7" "deflate" "\0";
 
+/* The first word for a value of that name, or NULL. */
 static const char *cg_value_words(unsigned name)
 {
-    switch (name) {
-    case CG_NAME_METHOD: return "\4" "POST" "\3" "GET";
-    case CG_NAME_SCHEME: return "\4" "http" "\5" "https";
-    case CG_NAME_CONTENT_TYPE: return CG_TYPE_WORDS;
-    case CG_NAME_TE: return "\10" "trailers";
-    case CG_NAME_GRPC_ENCODING:
-        return "\10" "identity" "\4" "gzip" "\7" "deflate";
-    default: return NULL;
+    const char *at = CG_WORDS;
+    for (; *at != 0; ++at) {
+        bool found = (uint8_t)*at++ == name;
+        if (found) return at + 1;
+        while (*at != 0) at += *at + 1;
     }
+    return NULL;
 }
 
-static uint8_t cg_value_kind(unsigned name)
+/* A byte of a value that no word begins with: one of a number or, behind
+ * that, its unit; with more behind it, that becomes an unknown one. */
+static void cg_value_number(cgrpc_hpack_decoder *d, unsigned c)
 {
-    switch (name) {
-    case CG_NAME_METHOD:
-    case CG_NAME_SCHEME:
-    case CG_NAME_TE:
-    case CG_NAME_GRPC_ENCODING:
-    case CG_NAME_PATH: return CG_PARSE_WORD;
-    case CG_NAME_CONTENT_TYPE: return CG_PARSE_TYPE;
-    case CG_NAME_STATUS:
-    case CG_NAME_GRPC_STATUS:
-    case CG_NAME_CONTENT_LENGTH: return CG_PARSE_NUMBER;
-    case CG_NAME_GRPC_TIMEOUT: return CG_PARSE_TIMEOUT;
-    default: return CG_PARSE_NONE;
-    }
-}
-
-static void cg_value_number(cgrpc_hpack_decoder *d, unsigned digit)
-{
-    if (digit > 9) d->bad = true;
-    if (d->value < CG_VALUE_LARGE / 10)
+    unsigned digit = c - '0';
+    if (d->unit != 0)
+        d->unit = 1;
+    else if (digit > 9)
+        d->unit = (uint8_t)c;
+    else if (d->value < 100000000)
         d->value = d->value * 10 + digit;
+}
+
+/* A good byte of a name or a value. Media types know no case and may have
+ * parameters, which say nothing. */
+static void cg_value_byte(cgrpc_hpack_decoder *d, unsigned c)
+{
+    if (d->name == CG_NAME_CONTENT_TYPE) {
+        if (c == ';' || c == ' ' || c == '\t') d->unit = 1;
+        if (d->unit != 0) return;
+        if (c - 'A' < 26) c |= 0x20;
+    }
+    if (d->word != NULL)
+        cg_match_byte(d, c);
     else
-        d->value = CG_VALUE_LARGE;
+        cg_value_number(d, c);
 }
 
-/* One to eight digits, then one unit; `digits` is over 8 after that. */
-static void cg_value_timeout(cgrpc_hpack_decoder *d, uint8_t c)
-{
-    unsigned unit, digit = c - (unsigned)'0';
-    if (digit <= 9) {
-        d->value = d->value * 10 + digit;
-        if (++d->digits > 8) d->bad = true;
-        return;
-    }
-    for (unit = 0; unit < 6 && CG_TIMEOUT_UNITS[unit] != (char)c;) ++unit;
-    if (unit == 6 || d->digits == 0 || d->digits > 8) {
-        d->bad = true;
-        return;
-    }
-    d->value = cg_timeout_pack(d->value, unit);
-    d->digits = 9;
-}
-
-/* Media types know no case and may have parameters, which say nothing. */
-static void cg_value_type(cgrpc_hpack_decoder *d, uint8_t c)
-{
-    if (c == ';' || c == ' ' || c == '\t') d->digits = 1;
-    if (c >= 'A' && c <= 'Z') c |= 0x20;
-    if (d->digits == 0) cg_match_text(d, &c, 1);
-}
-
-static void cg_value_parse(cgrpc_hpack_decoder *d, const uint8_t *in,
-                           size_t len)
-{
-    if (d->parse == CG_PARSE_WORD) cg_match_text(d, in, len);
-    if (d->parse <= CG_PARSE_WORD) return;
-    for (; len != 0 && !d->bad; --len) {
-        uint8_t c = *in++;
-        if (d->parse == CG_PARSE_TYPE)
-            cg_value_type(d, c);
-        else if (d->parse == CG_PARSE_NUMBER)
-            cg_value_number(d, c - (unsigned)'0');
-        else
-            cg_value_timeout(d, c);
-    }
-}
-
-/* RFC 9113, 8.2.1: no NUL, CR or LF; no space at either end. No other
- * control character either, which RFC 9110, 5.5 leaves to us. */
-static bool cg_value_is_space(unsigned c) { return c == ' ' || c == '\t'; }
-
-static void cg_value_check(cgrpc_hpack_decoder *d, const uint8_t *in,
-                           size_t len)
-{
-    size_t at;
-    if (d->value_len == 0 && cg_value_is_space(in[0])) d->bad = true;
-    for (at = 0; at < len; ++at)
-        if (in[at] < 0x20 && in[at] != '\t') d->bad = true;
-    d->last = in[len - 1];
-    d->value_len = (uint16_t)cg_min(d->value_len + len, 0xFFFF);
-}
-
-/* Some bytes of the value; len is not 0. */
-static void cg_value_text(cgrpc_hpack_decoder *d, const uint8_t *in,
-                          size_t len)
-{
-    cg_value_check(d, in, len);
-    if (!d->bad) cg_value_parse(d, in, len);
-    if (d->base64)
-        cg_base64_text(d, in, len);
-    else
-        cg_text_put(d, in, len);
-}
-
-static uint32_t cg_value_of_type(cgrpc_hpack_decoder *d)
-{
-    if (cg_match_end(d) != 0) return CG_TYPE_GRPC;
-    return d->matched >= CG_TYPE_PLUS ? CG_TYPE_GRPC_OTHER : 0;
-}
-
-/* The value is complete: what does it mean? */
+/* The value is complete and well formed: what does it mean? */
 static uint32_t cg_value_meaning(cgrpc_hpack_decoder *d)
 {
-    bool empty = d->value_len == 0;
-    switch (d->parse) {
-    case CG_PARSE_WORD:
-        if (empty && d->name == CG_NAME_PATH) return CG_VALUE_MALFORMED;
-        return cg_match_end(d);
-    case CG_PARSE_TYPE: return cg_value_of_type(d);
-    case CG_PARSE_NUMBER:
-        if (empty || (d->name == CG_NAME_STATUS && d->value_len != 3))
-            return CG_VALUE_MALFORMED;
-        return d->value;
-    case CG_PARSE_TIMEOUT:
-        return d->digits == 9 ? d->value : (uint32_t)CG_VALUE_MALFORMED;
-    default: return d->value;
+    switch (d->name) {
+    case CG_NAME_PATH:
+        if (d->len == 0) return CG_VALUE_MALFORMED;
+        break;
+    case CG_NAME_CONTENT_TYPE:
+        if (cg_match_end(d) != 0) return CG_TYPE_GRPC;
+        return d->matched >= CG_TYPE_PLUS ? CG_TYPE_GRPC_OTHER : 0;
+    case CG_NAME_GRPC_TIMEOUT:
+        if (d->len < 2 || d->len > 9) return CG_VALUE_MALFORMED;
+        return cg_timeout_value(d->value, d->unit);
+    case CG_NAME_STATUS:
+        if (d->len != 3) return CG_VALUE_MALFORMED; /* fall through */
+    case CG_NAME_GRPC_STATUS:
+    case CG_NAME_CONTENT_LENGTH:
+        if (d->unit != 0 || d->len == 0) return CG_VALUE_MALFORMED;
+        return (uint32_t)cg_min(d->value, CG_VALUE_LARGE);
+    default: break;
     }
+    return cg_match_end(d);
 }
 
 /* ---- fields ---- */
@@ -1978,59 +1947,65 @@ enum { CG_KIND_LITERAL, CG_KIND_RESIZE, CG_KIND_ADD, CG_KIND_INDEXED };
 static void cg_hpack_report(cgrpc_hpack_decoder *d, uint32_t what,
                             unsigned flags)
 {
-    uint32_t value = what & 0xFFFFFF;
-    uint8_t name = (uint8_t)(what >> 24);
+    d->field(d->context, (uint8_t)(what >> 24), what & 0xFFFFFF, flags);
+}
+
+/* A field that is more than an index is complete. */
+static void cg_hpack_end_field(cgrpc_hpack_decoder *d, uint32_t what)
+{
+    if (cg_what_is_malformed(what)) d->flags |= CG_FIELD_MALFORMED;
+    cg_text_commit(d);
     d->state = CG_AT_FIELD;
-    if (value == CG_VALUE_MALFORMED || name == CG_NAME_MALFORMED)
-        flags |= CG_FIELD_MALFORMED;
-    d->field(d->context, name, value, flags);
+    cg_hpack_report(d, what, d->flags);
+}
+
+/* A name or a value begins. It is compared with words from `word` on. */
+static void cg_hpack_begin_text(cgrpc_hpack_decoder *d, const char *word)
+{
+    d->state = CG_AT_LENGTH;
+    d->bad = false;
+    d->first = d->last = 0;
+    d->unit = 0;
+    d->len = 0;
+    d->value = 0;
+    d->matched = 0;
+    d->ordinal = 1;
+    d->word = word;
 }
 
 /* The name is complete. */
 static void cg_hpack_begin_value(cgrpc_hpack_decoder *d)
 {
-    d->state = CG_AT_LENGTH;
+    const char *word = d->name == CG_NAME_PATH
+                           ? cg_vocabulary_path(d->vocabulary, 0)
+                           : cg_value_words(d->name);
     d->in_value = true;
-    d->bad = false;
-    d->value = 0;
-    d->value_len = 0;
-    d->digits = 0;
-    d->last = 0;
-    d->parse = cg_value_kind(d->name);
-    cg_match_begin(d, cg_value_words(d->name));
-    if (d->name == CG_NAME_PATH) {
-        d->ordinal = 0;
-        d->word = cg_match_next(d);
-    }
+    cg_hpack_begin_text(d, word);
     cg_text_begin_value(d);
 }
 
+/* RFC 9113, 8.2.1: no space at either end. */
+static bool cg_value_is_space(unsigned c) { return c == ' ' || c == '\t'; }
+
 static void cg_hpack_end_value(cgrpc_hpack_decoder *d)
 {
-    uint32_t meaning;
-    if (d->base64) cg_base64_end(d);
-    meaning = cg_value_meaning(d);
-    if (d->bad || cg_value_is_space(d->last)) meaning = CG_VALUE_MALFORMED;
-    if (meaning == CG_VALUE_MALFORMED && CGRPC_METADATA_ALL != 2)
+    uint32_t what;
+    if (d->bad || cg_value_is_space(d->first) || cg_value_is_space(d->last))
+        what = CG_VALUE_MALFORMED;
+    else
+        what = cg_value_meaning(d);
+    if (what == CG_VALUE_MALFORMED && CGRPC_METADATA_ALL != 2)
         cg_text_drop(d);
-    cg_text_close(d);
-    meaning |= (uint32_t)d->name << 24;
-    if (d->kind == CG_KIND_ADD) cg_table_add(d, meaning);
-    cg_hpack_report(d, meaning, d->flags);
+    if (d->base64)
+        cg_base64_end(d);
+    else
+        cg_text_close(d);
+    if ((d->flags & CG_FIELD_NO_BASE64) != 0 && what == 0)
+        what = CG_VALUE_NO_BASE64;
+    what |= (uint32_t)d->name << 24;
+    if (d->kind == CG_KIND_ADD) cg_table_add(d, what);
+    cg_hpack_end_field(d, what);
 }
-
-/* RFC 7541, appendix A: the values that mean something. Path "/" and
- * "/index.html" are no methods. */
-static uint32_t cg_static_value(unsigned index)
-{
-    static const uint16_t values[15] = {
-        0, 0, CG_METHOD_GET, CG_METHOD_POST, 0, 0, CG_SCHEME_HTTP,
-        CG_SCHEME_HTTPS, 200, 204, 206, 304, 400, 404, 500
-    };
-    if (index < 15) return values[index];
-    return index == 28 ? (uint32_t)CG_VALUE_MALFORMED : 0;
-}
-
 #if CGRPC_METADATA_ALL == 2
 static const char *cg_static_text(unsigned index)
 {
@@ -2047,74 +2022,54 @@ static const char *cg_static_text(unsigned index)
 }
 #endif
 
-/* CGRPC_METADATA_ALL: opens a record with the key of an indexed name. */
-static void cg_hpack_indexed_key(cgrpc_hpack_decoder *d, size_t index)
-{
-    size_t len;
-    const char *key;
-    if (!cg_name_is_wanted(d->vocabulary, d->name)) return;
-    cg_text_open(d);
-    if (d->name == CG_NAME_UNKNOWN || d->name == CG_NAME_MALFORMED) {
-        cg_text_recall_key(d, cg_table_number(d, index - 62));
-        return;
-    }
-    key = cg_name_text(d->vocabulary, d->name, &len);
-    cg_text_put(d, key, len);
-}
-
-/* A wanted field of the static table: its text goes the usual way. */
-static CG_APART void cg_hpack_static_wanted(cgrpc_hpack_decoder *d,
-                                            unsigned index, uint32_t what)
-{
-    const char *text = cg_static_text(index);
-    d->name = (uint8_t)(what >> 24);
-    d->flags = 0;
-    if (CGRPC_METADATA_ALL != 0) cg_hpack_indexed_key(d, index);
-    cg_text_begin_value(d);
-    cg_text_put(d, text, cg_text_len(text));
-    cg_text_close(d);
-    cg_hpack_report(d, what, d->flags);
-}
-
-static void cg_hpack_indexed_static(cgrpc_hpack_decoder *d, unsigned index)
-{
-    unsigned name = cg_name_of_index(index);
-    uint32_t what = (uint32_t)name << 24 | cg_static_value(index);
-    if (cg_name_is_wanted(d->vocabulary, name))
-        cg_hpack_static_wanted(d, index, what);
-    else
-        cg_hpack_report(d, what, 0);
-}
-
-/* Values that have no text because of what they are, are not lost. */
-static CG_APART void cg_hpack_recall(cgrpc_hpack_decoder *d, size_t age,
+/* An indexed field that is malformed or whose text is wanted. A dynamic one's
+ * is in the store, unless it has none because of what it is; a static one's
+ * is put together as if it had just come. */
+static CG_APART void cg_hpack_recall(cgrpc_hpack_decoder *d, unsigned index,
                                      uint32_t what)
 {
-    uint32_t value = CGRPC_METADATA_ALL == 2 ? 0 : what & 0xFFFFFF;
-    unsigned flags = 0;
-    if (value == CG_VALUE_NO_BASE64)
-        flags = CG_FIELD_NO_BASE64;
-    else if (value != CG_VALUE_MALFORMED)
-        flags = cg_store_recall(d, cg_table_number(d, age));
-    cg_hpack_report(d, what, flags);
+    const char *text;
+    d->flags = 0;
+    d->name = (uint8_t)(what >> 24);
+    if (index < 62) {
+        text = cg_static_text(index);
+        if (CGRPC_METADATA_ALL != 0) cg_text_indexed_key(d, index);
+        cg_text_begin_value(d);
+        cg_text_put(d, text, cg_text_len(text));
+        cg_text_close(d);
+    } else if (CGRPC_METADATA_ALL != 2 &&
+               (what & 0xFFFFFF) == CG_VALUE_NO_BASE64) {
+        d->flags = CG_FIELD_NO_BASE64;
+    } else if (CGRPC_METADATA_ALL == 2 || !cg_what_is_malformed(what)) {
+        d->flags = (uint8_t)cg_table_recall(
+            d, cg_table_place(d, index - 62), d->name);
+    }
+    cg_hpack_end_field(d, what);
 }
 
 /* RFC 7541, 6.1 */
-static void cg_hpack_indexed(cgrpc_hpack_decoder *d, size_t index)
+static void cg_hpack_indexed(cgrpc_hpack_decoder *d, unsigned index)
 {
-    size_t age = index - 62;
+    unsigned age = index - 62;
+    uint32_t what;
+    bool special;
     d->began = true;
     if (age < d->count) {
-        const cgrpc_hpack_entry *entry = cg_table_entry(d, age);
-        if ((entry->size & CG_TABLE_TEXT) != 0)
-            cg_hpack_recall(d, age, entry->what);
-        else
-            cg_hpack_report(d, entry->what, 0);
+        const cgrpc_hpack_entry *entry = &d->table[cg_table_place(d, age)];
+        what = entry->what;
+        special = (entry->size & CG_TABLE_SPECIAL) != 0;
     } else if (index - 1 < 61) {
-        cg_hpack_indexed_static(d, (unsigned)index);
+        what = cg_static_what(index);
+        special = index == 28 ||
+                  cg_name_is_wanted(d->vocabulary, what >> 24);
     } else {
         d->state = CG_AT_ERROR;
+        return;
     }
+    if (special)
+        cg_hpack_recall(d, index, what);
+    else
+        cg_hpack_report(d, what, 0);
 }
 
 /* RFC 7541, 6.3: only before the first field, and within our limit. */
@@ -2126,89 +2081,78 @@ static void cg_hpack_resize(cgrpc_hpack_decoder *d)
     }
     d->max = (uint16_t)d->number;
     cg_table_evict(d, 0);
-    d->state = CG_AT_FIELD;
 }
 
 /* A literal whose name is that of an index. All that is needed of the entry
  * is copied here, before an insertion may evict it (RFC 7541, 4.4). */
-static void cg_hpack_named(cgrpc_hpack_decoder *d, size_t index)
+static void cg_hpack_named(cgrpc_hpack_decoder *d, unsigned index)
 {
-    size_t age = index - 62, len;
+    unsigned age = index - 62;
     if (age < d->count) {
-        const cgrpc_hpack_entry *entry = cg_table_entry(d, age);
+        const cgrpc_hpack_entry *entry = &d->table[cg_table_place(d, age)];
         d->name = (uint8_t)(entry->what >> 24);
         d->name_len = entry->name_len;
     } else if (index < 62) {
-        d->name = (uint8_t)cg_name_of_index((unsigned)index);
-        cg_name_text(d->vocabulary, d->name, &len);
-        d->name_len = (uint16_t)len;
+        d->name = (uint8_t)cg_name_of_index(index);
+        d->name_len = (uint16_t)cg_word_len(cg_name_text(NULL, d->name));
     } else {
         d->state = CG_AT_ERROR;
         return;
     }
-    if (CGRPC_METADATA_ALL != 0) cg_hpack_indexed_key(d, index);
-    cg_hpack_begin_value(d);
-}
-
-/* ---- names that come as text ---- */
-
-static void cg_hpack_begin_name(cgrpc_hpack_decoder *d)
-{
-    d->state = CG_AT_LENGTH;
-    d->in_value = false;
-    d->bad = false;
-    d->name_len = 0;
-    cg_match_begin(d, CG_NAMES);
-    if (CGRPC_METADATA_ALL != 0) cg_text_open(d);
-}
-
-/* RFC 9113, 8.2.1: visible ASCII, no upper case, a colon only in front. */
-static bool cg_hpack_name_is_good(const uint8_t *in, size_t len)
-{
-    for (; len != 0; --len) {
-        unsigned c = *in++;
-        if (c <= 0x20 || c >= 0x7F || c == ':' || (c >= 'A' && c <= 'Z'))
-            return false;
-    }
-    return true;
-}
-
-static void cg_hpack_name_text(cgrpc_hpack_decoder *d, const uint8_t *in,
-                               size_t len)
-{
-    size_t skip = 0;
-    if (d->name_len == 0) {
-        d->last = in[0];
-        if (in[0] == ':') skip = 1;
-    }
-    if (!cg_hpack_name_is_good(in + skip, len - skip)) d->bad = true;
-    if (!d->bad) cg_match_text(d, in, len);
-    d->name_len = (uint16_t)cg_min(d->name_len + len, 0xFFFF);
-    if (CGRPC_METADATA_ALL != 0) cg_text_put(d, in, len);
-}
-
-static void cg_hpack_end_name(cgrpc_hpack_decoder *d)
-{
-    unsigned name = CG_NAME_MALFORMED;
-    if (!d->bad && d->name_len != 0) {
-        name = cg_match_end(d);
-        if (name == CG_NAME_UNKNOWN && d->last == ':')
-            name = CG_NAME_MALFORMED; /* an unknown pseudo-header */
-    }
-    d->name = (uint8_t)name;
+    if (CGRPC_METADATA_ALL != 0) cg_text_indexed_key(d, index);
     cg_hpack_begin_value(d);
 }
 
 /* ---- strings ---- */
 
+static void cg_hpack_begin_name(cgrpc_hpack_decoder *d)
+{
+    d->in_value = false;
+    d->base64 = false;
+    d->name = CG_NAME_UNKNOWN;
+    cg_hpack_begin_text(d, CG_NAMES + 1);
+    if (CGRPC_METADATA_ALL != 0) cg_text_open(d);
+}
+
+static void cg_hpack_end_name(cgrpc_hpack_decoder *d)
+{
+    unsigned name = cg_match_end(d);
+    if (d->bad || d->len == 0 ||
+        (name == CG_NAME_UNKNOWN && d->first == ':')) /* no pseudo-header */
+        name = CG_NAME_MALFORMED;
+    d->name = (uint8_t)name;
+    d->name_len = d->len;
+    cg_hpack_begin_value(d);
+}
+
+/* RFC 9113, 8.2.1. Names: visible ASCII, no upper case, a colon only in
+ * front. Values: no NUL, CR or LF; no other control character either, which
+ * RFC 9110, 5.5 leaves to us. */
+static bool cg_hpack_is_bad(const cgrpc_hpack_decoder *d, unsigned c)
+{
+    if (d->in_value) return c < 0x20 && c != '\t';
+    return c <= 0x20 || c >= 0x7F || c == ':' || c - 'A' < 26;
+}
+
+/* Some bytes of the name or the value; len is not 0. */
 static void cg_hpack_text(cgrpc_hpack_decoder *d, const uint8_t *in,
                           size_t len)
 {
-    if (len == 0) return;
-    if (d->in_value)
-        cg_value_text(d, in, len);
+    size_t at = 0;
+    if (d->len == 0) {
+        d->first = in[0];
+        if (!d->in_value && in[0] == ':') cg_match_byte(d, in[at++]);
+    }
+    d->last = in[len - 1];
+    d->len = (uint16_t)cg_min(d->len + len, 0xFFFF);
+    for (; at < len; ++at) {
+        if (cg_hpack_is_bad(d, in[at])) d->bad = true;
+        if (!d->bad) cg_value_byte(d, in[at]);
+    }
+    if (d->base64)
+        cg_base64_text(d, in, len);
     else
-        cg_hpack_name_text(d, in, len);
+        cg_text_put(d, in, len);
 }
 
 /* BEGIN GENERATED huffman (tools/make_tables.py) */
@@ -2236,80 +2180,60 @@ static const uint8_t CG_HUFFMAN_SYMBOLS[256] = {
 };
 /* END GENERATED huffman */
 
-#define CG_HUFFMAN_EOS 256u
-#define CG_HUFFMAN_MORE 257u
-
-/* The first symbol of the window, whose upper `bits` bits are valid. Codes
- * of one length follow each other, and longer ones follow shorter ones
- * (RFC 7541, appendix B), so the counts tell the codes. */
-static unsigned cg_huffman_symbol(uint32_t *window, unsigned *bits)
-{
-    uint32_t rest = *window, span;
-    unsigned len = 5, symbol = 0;
-    if (*bits < 5) return CG_HUFFMAN_MORE;
-    for (;; ++len) {
-        span = (uint32_t)CG_HUFFMAN_COUNTS[len - 5] << (32 - len);
-        if (rest < span) break;
-        rest -= span;
-        symbol += CG_HUFFMAN_COUNTS[len - 5];
-    }
-    if (len > *bits) return CG_HUFFMAN_MORE;
-    symbol += rest >> (32 - len);
-    *window <<= len;
-    *bits -= len;
-    return symbol < 256 ? CG_HUFFMAN_SYMBOLS[symbol] : CG_HUFFMAN_EOS;
-}
-
-/* Takes a byte and, unless the window has room for one `more`, puts out the
- * symbols that are complete: six at most. A code has up to 30 bits, so a
- * byte may have to come in two parts. */
-static size_t cg_huffman_byte(cgrpc_hpack_decoder *d, unsigned byte,
-                              bool more, uint8_t *out)
-{
-    unsigned bits = d->huffman_bits, left = 8, take, symbol;
-    uint32_t window = d->huffman_window;
-    size_t len = 0;
-    while (left != 0) {
-        take = 32 - bits < left ? 32 - bits : left;
-        left -= take;
-        window |= (uint32_t)(byte >> left) << (32 - bits - take);
-        byte &= (1u << left) - 1;
-        bits += take;
-        if (more && bits <= 24) break;
-        while ((symbol = cg_huffman_symbol(&window, &bits)) < 256)
-            out[len++] = (uint8_t)symbol;
-        if (symbol == CG_HUFFMAN_EOS) {
-            d->state = CG_AT_ERROR;
-            break;
-        }
-    }
-    d->huffman_window = window;
-    d->huffman_bits = (uint8_t)bits;
-    return len;
-}
-
+/* Codes of one length follow each other, and longer ones follow shorter ones
+ * (RFC 7541, appendix B), so the counts tell the codes: a code of `size` bits
+ * is the next unless it is past those of that size. */
 static void cg_huffman_text(cgrpc_hpack_decoder *d, const uint8_t *in,
                             size_t len)
 {
     uint8_t chunk[32];
+    unsigned waiting = d->huffman_byte, bits = d->huffman_bits;
+    unsigned size = d->huffman_size, code = d->huffman_code;
+    unsigned rank = d->huffman_rank, count;
     size_t out = 0;
-    while (len != 0 && d->state != CG_AT_ERROR) {
-        --len;
-        out += cg_huffman_byte(d, *in++, len != 0, chunk + out);
-        if (out > sizeof(chunk) - 8) {
-            cg_hpack_text(d, chunk, out);
-            out = 0;
+    for (;;) {
+        if (bits < (size == 0 ? 5u : 1u)) {
+            if (len-- == 0) break;
+            waiting = waiting << 8 | *in++;
+            bits += 8;
         }
+        if (size == 0) {
+            bits -= 5;
+            code = waiting >> bits & 31;
+            rank = 0;
+            size = 5;
+        }
+        for (; code >= (count = CG_HUFFMAN_COUNTS[size - 5]); ++size) {
+            if (bits == 0) break;
+            rank += count;
+            code = (code - count) << 1 | (waiting >> --bits & 1);
+        }
+        if (code >= count) continue;
+        rank += code;
+        if (rank == 256) { /* EOS */
+            d->state = CG_AT_ERROR;
+            break;
+        }
+        size = 0;
+        chunk[out++] = CG_HUFFMAN_SYMBOLS[rank];
+        if (out < sizeof(chunk)) continue;
+        cg_hpack_text(d, chunk, out);
+        out = 0;
     }
-    cg_hpack_text(d, chunk, out);
+    if (out != 0) cg_hpack_text(d, chunk, out);
+    d->huffman_byte = (uint8_t)waiting;
+    d->huffman_bits = (uint8_t)bits;
+    d->huffman_size = (uint8_t)size;
+    d->huffman_code = (uint8_t)code;
+    d->huffman_rank = (uint8_t)rank;
 }
 
 /* RFC 7541, 5.2: what is left is less than a byte, and all ones. */
 static bool cg_huffman_ended(const cgrpc_hpack_decoder *d)
 {
-    unsigned bits = d->huffman_bits;
-    uint32_t ones = ~(uint32_t)0 >> bits;
-    return bits < 8 && (d->huffman_window | ones) == ~(uint32_t)0;
+    unsigned left = d->huffman_size + (unsigned)d->huffman_bits;
+    unsigned ones = (1u << left) - 1;
+    return left < 8 && (d->huffman_byte & ones) == ones;
 }
 
 static void cg_hpack_end_string(cgrpc_hpack_decoder *d)
@@ -2330,36 +2254,13 @@ static CG_APART size_t cg_hpack_string(cgrpc_hpack_decoder *d,
     d->number -= (uint32_t)len;
     if (d->huffman)
         cg_huffman_text(d, in, len);
-    else
+    else if (len != 0)
         cg_hpack_text(d, in, len);
     if (d->number == 0 && d->state != CG_AT_ERROR) cg_hpack_end_string(d);
     return len;
 }
 
 /* ---- integers, RFC 7541, 5.1 ---- */
-
-static void cg_hpack_begin_string(cgrpc_hpack_decoder *d)
-{
-    d->state = CG_AT_STRING;
-    d->huffman_bits = 0;
-    d->huffman_window = 0;
-    if (d->number == 0) cg_hpack_end_string(d);
-}
-
-static void cg_hpack_end_index(cgrpc_hpack_decoder *d)
-{
-    if (d->kind == CG_KIND_INDEXED) {
-        cg_hpack_indexed(d, d->number);
-    } else if (d->kind == CG_KIND_RESIZE) {
-        cg_hpack_resize(d);
-    } else {
-        d->began = true;
-        if (d->number == 0)
-            cg_hpack_begin_name(d);
-        else
-            cg_hpack_named(d, d->number);
-    }
-}
 
 /* The bits under `mask`; true: that was all of the integer. */
 static bool cg_hpack_begin_int(cgrpc_hpack_decoder *d, unsigned byte,
@@ -2382,58 +2283,75 @@ static bool cg_hpack_continue_int(cgrpc_hpack_decoder *d, unsigned byte)
     return byte < 0x80;
 }
 
-/* RFC 7541, 6: which representation begins. */
-static void cg_hpack_begin_field(cgrpc_hpack_decoder *d, unsigned byte)
+static void cg_hpack_begin_string(cgrpc_hpack_decoder *d)
 {
-    unsigned mask = 0x0F;
-    d->kind = CG_KIND_LITERAL; /* also the never-indexed one */
-    if (byte >= 0x20) {
-        d->kind = CG_KIND_RESIZE;
-        mask = 0x1F;
-    }
-    if (byte >= 0x40) {
-        d->kind = CG_KIND_ADD;
-        mask = 0x3F;
-    }
-    if (byte >= 0x80) {
-        d->kind = CG_KIND_INDEXED;
-        mask = 0x7F;
-    }
-    d->flags = 0;
-    d->keep = false;
-    d->state = CG_AT_INDEX;
-    if (cg_hpack_begin_int(d, byte, mask)) cg_hpack_end_index(d);
+    d->state = CG_AT_STRING;
+    d->huffman_bits = 0;
+    d->huffman_size = 0;
+    if (d->number == 0) cg_hpack_end_string(d);
 }
 
-static CG_APART void cg_hpack_byte(cgrpc_hpack_decoder *d, unsigned byte)
+/* A literal or a size update; what is only an index, the caller looks up. */
+static void cg_hpack_end_index(cgrpc_hpack_decoder *d)
 {
-    switch (d->state) {
-    case CG_AT_FIELD: cg_hpack_begin_field(d, byte); break;
-    case CG_AT_INDEX:
-        if (cg_hpack_continue_int(d, byte)) cg_hpack_end_index(d);
-        break;
-    case CG_AT_LENGTH:
+    d->state = CG_AT_FIELD;
+    if (d->kind == CG_KIND_INDEXED) return;
+    if (d->kind == CG_KIND_RESIZE) {
+        cg_hpack_resize(d);
+        return;
+    }
+    d->began = true;
+    if (d->number == 0)
+        cg_hpack_begin_name(d);
+    else
+        cg_hpack_named(d, d->number);
+}
+
+/* RFC 7541, 6: which representation begins. The first three are told by
+ * their highest bit; what is left is a literal, never-indexed or not. */
+static bool cg_hpack_begin_field(cgrpc_hpack_decoder *d, unsigned byte)
+{
+    unsigned kind = CG_KIND_INDEXED, mask = 0x7F;
+    for (; kind != CG_KIND_LITERAL && byte <= mask; --kind) mask >>= 1;
+    d->kind = (uint8_t)kind;
+    d->flags = 0;
+    d->state = CG_AT_INDEX;
+    return cg_hpack_begin_int(d, byte, mask);
+}
+
+/* true: that was the last of an index in d->number. */
+static CG_APART bool cg_hpack_byte(cgrpc_hpack_decoder *d, unsigned byte)
+{
+    bool complete;
+    if (d->state == CG_AT_FIELD) {
+        complete = cg_hpack_begin_field(d, byte);
+    } else if (d->state == CG_AT_LENGTH) {
         d->huffman = byte >= 0x80;
         d->state = CG_AT_LENGTH_MORE;
-        if (cg_hpack_begin_int(d, byte, 0x7F)) cg_hpack_begin_string(d);
-        break;
-    default:
-        if (cg_hpack_continue_int(d, byte)) cg_hpack_begin_string(d);
-        break;
+        complete = cg_hpack_begin_int(d, byte, 0x7F);
+    } else {
+        complete = cg_hpack_continue_int(d, byte);
     }
+    if (!complete) return false;
+    if (d->state != CG_AT_INDEX) {
+        cg_hpack_begin_string(d);
+        return false;
+    }
+    cg_hpack_end_index(d);
+    return d->kind == CG_KIND_INDEXED;
 }
 
 /* ---- the decoder ---- */
 
-/* `store` holds the texts of table entries, 4 bytes and what a record takes
- * each. The caller then sets `field` and `context`. */
+/* `store` holds the texts of table entries, as records. The caller then
+ * sets `field` and `context`. */
 static void cg_hpack_init(cgrpc_hpack_decoder *d, const cgrpc_vocabulary *v,
                           uint8_t *store, size_t store_cap)
 {
     memset(d, 0, offsetof(cgrpc_hpack_decoder, table));
     d->vocabulary = v;
-    d->store = store;
-    d->store_cap = (uint16_t)cg_min(store_cap, 0xFFFF);
+    d->store.base = store;
+    d->store.cap = (uint16_t)cg_min(store_cap, 0xFFFF);
     d->limit = 4096;
     d->max = 4096;
 }
@@ -2451,7 +2369,7 @@ static void cg_hpack_begin(cgrpc_hpack_decoder *d, cgrpc_arena *arena,
                            unsigned which)
 {
     d->arena = arena;
-    d->which = (uint8_t)which;
+    d->which = (uint16_t)which;
     d->began = false;
     d->keep = false;
 }
@@ -2461,18 +2379,21 @@ static bool cg_hpack_decode(cgrpc_hpack_decoder *d, const uint8_t *in,
                             size_t len)
 {
     const uint8_t *end = in + len;
+    cg_text_resume(d);
     while (in < end) {
-        size_t index = *in - 0x80u;
-        if (d->state == CG_AT_FIELD && index - 1 < 0x7E) {
-            ++in; /* the common case, and nothing else to do */
-            cg_hpack_indexed(d, index);
+        unsigned index = *in - 0x80u;
+        if (d->state == CG_AT_FIELD && index < 0x7F) {
+            ++in; /* the common case */
         } else if (d->state == CG_AT_STRING) {
             in += cg_hpack_string(d, in, (size_t)(end - in));
+            continue;
         } else if (d->state == CG_AT_ERROR) {
             return false;
         } else {
-            cg_hpack_byte(d, *in++);
+            if (!cg_hpack_byte(d, *in++)) continue;
+            index = d->number;
         }
+        cg_hpack_indexed(d, index);
     }
     return d->state != CG_AT_ERROR;
 }
@@ -2486,7 +2407,7 @@ static bool cg_hpack_end(cgrpc_hpack_decoder *d)
     return d->state == CG_AT_FIELD;
 }
 
-/* ---- the encoder ---- */
+/* ---- integers and strings out ---- */
 
 /* `bits` is the pattern of the representation, `mask` the integer's. */
 static void cg_hpack_put_int(cg_writer *w, unsigned bits, unsigned mask,
@@ -2502,130 +2423,113 @@ static void cg_hpack_put_int(cg_writer *w, unsigned bits, unsigned mask,
     cg_put(w, (unsigned)value);
 }
 
-#if CGRPC_HUFFMAN_ENCODE
-/* Where in the order of codes the printable characters stand. */
-/* BEGIN GENERATED huffman_rank (tools/make_tables.py) */
-static const uint8_t CG_HUFFMAN_RANK[95] = {
-    10, 74, 75, 82, 85, 11, 68, 79, 76, 77, 69, 80, 70, 12, 13, 14, 0, 1, 2,
-    15, 16, 17, 18, 19, 20, 21, 36, 71, 92, 22, 83, 78, 86, 23, 37, 38, 39,
-    40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57,
-    58, 72, 59, 73, 87, 95, 88, 90, 24, 93, 3, 25, 4, 26, 5, 27, 28, 29, 6,
-    60, 61, 30, 31, 32, 7, 33, 62, 34, 8, 9, 35, 63, 64, 65, 66, 67, 94, 81,
-    91, 89
-};
-/* END GENERATED huffman_rank */
+/* How the bytes of a string travel. */
+enum { CG_AS_TEXT, CG_AS_PERCENT, CG_AS_BASE64, CG_AS_HUFFMAN };
 
-/* The code of a character in the lower bits; returns its length. */
-static unsigned cg_huffman_code(char c, uint32_t *code)
+static unsigned cg_base64_char(unsigned sextet)
 {
-    unsigned rank = CG_HUFFMAN_RANK[(uint8_t)c - 0x20], len = 5;
-    uint32_t first = 0;
-    for (; rank >= CG_HUFFMAN_COUNTS[len - 5]; ++len) {
-        rank -= CG_HUFFMAN_COUNTS[len - 5];
-        first = (first + CG_HUFFMAN_COUNTS[len - 5]) << 1;
-    }
-    *code = first + rank;
-    return len;
-}
-
-/* false: the text gets no shorter, or does not fit; nothing was written.
- * Short enough that the length is one byte; padding is ones. */
-static bool cg_huffman_put(cg_writer *w, const char *text, size_t len)
-{
-    size_t start = w->len, at;
-    uint32_t waiting = 0, code;
-    unsigned bits = 0;
-    if (len >= 127 || w->full) return false;
-    cg_put(w, 0);
-    for (at = 0; at < len && w->len - start <= len; ++at) {
-        unsigned n;
-        if (text[at] < 0x20 || text[at] > 0x7E) break;
-        n = cg_huffman_code(text[at], &code);
-        waiting = waiting << n | code;
-        for (bits += n; bits >= 8; bits -= 8)
-            cg_put(w, waiting >> (bits - 8) & 0xFF);
-    }
-    if (bits != 0) cg_put(w, (waiting << (8 - bits) | 0xFFu >> bits) & 0xFF);
-    if (w->full || at < len || w->len - start > len) {
-        w->full = false;
-        w->len = start;
-        return false;
-    }
-    w->out[start] = (uint8_t)(0x80 | (w->len - start - 1));
-    return true;
-}
-#else
-static bool cg_huffman_put(cg_writer *w, const char *text, size_t len)
-{
-    (void)w, (void)text, (void)len;
-    return false;
-}
-#endif
-
-static void cg_hpack_put_text(cg_writer *w, const char *text, size_t len)
-{
-    if (cg_huffman_put(w, text, len)) return;
-    cg_hpack_put_int(w, 0, 0x7F, len);
-    cg_put_bytes(w, text, len);
-}
-
-/* ---- values that need a coding ---- */
-
-static char cg_base64_char(unsigned sextet)
-{
-    if (sextet < 26) return (char)('A' + sextet);
-    if (sextet < 52) return (char)('a' + sextet - 26);
-    if (sextet < 62) return (char)('0' + sextet - 52);
+    if (sextet < 26) return 'A' + sextet;
+    if (sextet < 52) return 'a' + sextet - 26;
+    if (sextet < 62) return '0' + sextet - 52;
     return sextet == 62 ? '+' : '/';
 }
 
-/* Unpadded, as gRPC asks. */
-static void cg_hpack_put_base64(cg_writer *w, const uint8_t *in, size_t len)
+static unsigned cg_percent_char(unsigned nibble)
 {
-    unsigned waiting = 0, bits = 0;
-    cg_hpack_put_int(w, 0, 0x7F, (len * 4 + 2) / 3);
-    for (; len != 0; --len) {
-        waiting = (waiting << 8 | *in++) & 0xFFFF;
-        for (bits += 8; bits >= 6; bits -= 6)
-            cg_put(w, (uint8_t)cg_base64_char(waiting >> (bits - 6) & 63));
+    return nibble < 10 ? '0' + nibble : 'A' + nibble - 10;
+}
+
+/* The code of a byte; returns its length. */
+static unsigned cg_huffman_code(uint8_t c, uint32_t *code)
+{
+    unsigned rank = 0, len;
+    uint32_t first = 0;
+    while (CG_HUFFMAN_SYMBOLS[rank] != c) ++rank;
+    for (len = 0; rank >= CG_HUFFMAN_COUNTS[len]; ++len) {
+        rank -= CG_HUFFMAN_COUNTS[len];
+        first = (first + CG_HUFFMAN_COUNTS[len]) << 1;
     }
-    if (bits != 0)
-        cg_put(w, (uint8_t)cg_base64_char(waiting << (6 - bits) & 63));
+    *code = first + rank;
+    return len + 5;
 }
 
-static bool cg_percent_is_plain(uint8_t c)
+/* Writes units of 6 bits, base64 and unpadded as gRPC asks, or of 8, the
+ * Huffman code and padded with ones. */
+static void cg_put_bits(cg_writer *w, unsigned how, const uint8_t *in,
+                        size_t len)
 {
-    return c >= 0x20 && c <= 0x7E && c != '%';
-}
-
-static size_t cg_percent_len(const uint8_t *in, size_t len)
-{
-    size_t at, out = len;
-    for (at = 0; at < len; ++at)
-        if (!cg_percent_is_plain(in[at])) out += 2;
-    return out;
+    bool huffman = CGRPC_HUFFMAN_ENCODE && how == CG_AS_HUFFMAN;
+    unsigned width = huffman ? 8 : 6, have = 0, unit = 0;
+    while (len != 0 || have != 0) {
+        uint32_t code = huffman ? 0xFF : 0;
+        unsigned size = width - have;
+        if (len != 0) {
+            size = 8;
+            code = *in++;
+            if (huffman) size = cg_huffman_code((uint8_t)code, &code);
+            --len;
+        }
+        while (size-- != 0) {
+            unit = unit << 1 | (code >> size & 1);
+            if (++have != width) continue;
+            cg_put(w, huffman ? unit & 0xFF : cg_base64_char(unit & 63));
+            have = 0;
+        }
+    }
 }
 
 /* A space at either end would make the field malformed, so it is escaped
  * too; every decoder takes that. */
-static void cg_hpack_put_percent(cg_writer *w, const uint8_t *in, size_t len)
+static void cg_put_percent(cg_writer *w, const uint8_t *in, size_t len)
 {
-    static const char digits[] = "0123456789ABCDEF";
-    size_t at, last = len - 1, out = cg_percent_len(in, len);
-    if (len != 0 && in[0] == ' ') out += 2;
-    if (len > 1 && in[last] == ' ') out += 2;
-    cg_hpack_put_int(w, 0, 0x7F, out);
+    size_t at;
     for (at = 0; at < len; ++at) {
         uint8_t c = in[at];
-        bool edge = at == 0 || at == last;
-        if (cg_percent_is_plain(c) && !(edge && c == ' ')) {
+        bool edge = c == ' ' && (at == 0 || at + 1 == len);
+        if (c >= 0x20 && c <= 0x7E && c != '%' && !edge) {
             cg_put(w, c);
-            continue;
+        } else {
+            cg_put(w, '%');
+            cg_put(w, cg_percent_char(c >> 4));
+            cg_put(w, cg_percent_char(c & 15));
         }
-        cg_put(w, '%');
-        cg_put(w, (uint8_t)digits[c >> 4]);
-        cg_put(w, (uint8_t)digits[c & 15]);
     }
+}
+
+static void cg_put_coded(cg_writer *w, unsigned how, const void *in,
+                         size_t len)
+{
+    if (how == CG_AS_TEXT)
+        cg_put_bytes(w, in, len);
+    else if (how == CG_AS_PERCENT)
+        cg_put_percent(w, (const uint8_t *)in, len);
+    else
+        cg_put_bits(w, how, (const uint8_t *)in, len);
+}
+
+static size_t cg_coded_len(unsigned how, const void *in, size_t len)
+{
+    cg_writer nowhere;
+    memset(&nowhere, 0, sizeof(nowhere));
+    cg_put_coded(&nowhere, how, in, len);
+    return nowhere.len;
+}
+
+static void cg_hpack_put_string(cg_writer *w, unsigned how, const void *in,
+                                size_t len)
+{
+    size_t size = cg_coded_len(how, in, len), shorter;
+    unsigned bits = 0;
+    if (CGRPC_HUFFMAN_ENCODE && how == CG_AS_TEXT) {
+        shorter = cg_coded_len(CG_AS_HUFFMAN, in, len);
+        if (shorter < size) {
+            how = CG_AS_HUFFMAN;
+            size = shorter;
+            bits = 0x80;
+        }
+    }
+    cg_hpack_put_int(w, bits, 0x7F, size);
+    cg_put_coded(w, how, in, len);
 }
 
 /* ---- the peer's table ---- */
@@ -2658,91 +2562,36 @@ static void cg_hpack_block_begin(cgrpc_hpack_encoder *e, cg_writer *w)
     if (e->limit != 0) cg_hpack_put_int(w, 0x20, 0x1F, e->limit);
 }
 
-/* The index of the entry number `at`. */
-static unsigned cg_cache_index(const cgrpc_hpack_encoder *e, unsigned at)
-{
-    return 62u + e->count - 1u - at;
-}
-
-/* The index of a constant; 0: it is not in the table. */
+/* The index of a constant or, without one, of any field of that name; 0: it
+ * is not in the table. */
 static unsigned cg_cache_find(const cgrpc_hpack_encoder *e, unsigned name,
-                              const void *key)
+                              const void *constant)
 {
     unsigned at;
     for (at = 0; at < e->count; ++at)
-        if (e->keys[at] == key && e->names[at] == name)
-            return cg_cache_index(e, at);
-    return 0;
-}
-
-/* The index of a known name; 0: none. */
-static unsigned cg_cache_name(const cgrpc_hpack_encoder *e, unsigned name)
-{
-    unsigned at;
-    if (name <= CG_NAME_STATIC) return cg_name_to_index(name);
-    for (at = 0; at < e->count; ++at)
-        if (e->names[at] == name) return cg_cache_index(e, at);
+        if (e->names[at] == name &&
+            (constant == NULL || e->keys[at] == constant))
+            return 61u + e->count - at;
     return 0;
 }
 
 static bool cg_cache_add(cgrpc_hpack_encoder *e, unsigned name,
-                         const void *key, size_t bytes)
+                         const void *constant, size_t bytes)
 {
-    if (e->count == CGRPC_HPACK_CACHE || bytes + 32 > 4096) return false;
-    if (e->used + bytes + 32 > e->limit) return false;
-    e->keys[e->count] = key;
-    e->names[e->count] = (uint8_t)name;
-    ++e->count;
-    e->used = (uint16_t)(e->used + bytes + 32);
+    if (e->count == CGRPC_HPACK_CACHE || e->used + bytes > e->limit)
+        return false;
+    e->keys[e->count] = constant;
+    e->names[e->count++] = (uint8_t)name;
+    e->used = (uint16_t)(e->used + bytes);
     return true;
 }
 
 /* ---- fields out ---- */
 
-/* A field of the static table, name and value. */
+/* A field of the peer's table or the static one, name and value. */
 static void cg_hpack_put_index(cg_writer *w, unsigned index)
 {
     cg_hpack_put_int(w, 0x80, 0x7F, index);
-}
-
-/* The name of a literal. `bits`: 0x40 inserts the field, 0x00 does not,
- * 0x10 forbids proxies to. `index` 0: the name goes as text. */
-static void cg_hpack_put_name(cg_writer *w, unsigned bits, unsigned name,
-                              unsigned index)
-{
-    size_t len;
-    const char *text;
-    cg_hpack_put_int(w, bits, bits == 0x40 ? 0x3F : 0x0F, index);
-    if (index != 0) return;
-    text = cg_name_text(NULL, name, &len);
-    cg_hpack_put_text(w, text, len);
-}
-
-/* Inserts where there is room, and says so in the bits of a literal. */
-static unsigned cg_hpack_insert(cgrpc_hpack_encoder *e, unsigned name,
-                                const void *key, size_t value_len)
-{
-    size_t name_len;
-    (void)cg_name_text(NULL, name, &name_len);
-    return cg_cache_add(e, name, key, name_len + value_len) ? 0x40 : 0;
-}
-
-/* A known name with a text that never changes while the connection lives:
- * its address is its identity. */
-static void cg_hpack_put_constant(cgrpc_hpack_encoder *e, cg_writer *w,
-                                  unsigned name, const char *value)
-{
-    unsigned bits, index = cg_cache_find(e, name, value);
-    size_t len;
-    if (index != 0) {
-        cg_hpack_put_index(w, index);
-        return;
-    }
-    len = cg_text_len(value);
-    index = cg_cache_name(e, name);
-    bits = cg_hpack_insert(e, name, value, len);
-    cg_hpack_put_name(w, bits, name, index);
-    cg_hpack_put_text(w, value, len);
 }
 
 static bool cg_hpack_is_secret(unsigned name)
@@ -2751,22 +2600,74 @@ static bool cg_hpack_is_secret(unsigned name)
            name == CG_NAME_PROXY_AUTHORIZATION || name == CG_NAME_SET_COOKIE;
 }
 
-/* A known name with any value. A name of gRPC's own, which the static table
- * lacks, is inserted with its first short value, for the name's sake. */
+/* A field with its key. A constant is inserted where there is room; so is a
+ * name of gRPC's own, with its first short value, for the name's sake. */
+static void cg_hpack_put_field(cgrpc_hpack_encoder *e, cg_writer *w,
+                               const cg_record *r, const void *constant)
+{
+    size_t key_len = cg_word_len(r->key);
+    unsigned bits = 0, mask = 0x0F, how = CG_AS_TEXT;
+    unsigned index = cg_name_to_index(r->name);
+    if (index == 0) index = cg_cache_find(e, r->name, NULL);
+    if (constant != NULL || (index == 0 && cg_name_is_extra(r->name) &&
+                             r->value_len < 16)) {
+        if (cg_cache_add(e, r->name, constant, key_len + r->value_len + 32)) {
+            bits = 0x40;
+            mask = 0x3F;
+        }
+    } else if (cg_hpack_is_secret(r->name)) {
+        bits = 0x10;
+    }
+    cg_hpack_put_int(w, bits, mask, index);
+    if (index == 0) cg_hpack_put_string(w, CG_AS_TEXT, r->key, key_len);
+    if (constant == NULL && r->name == CG_NAME_GRPC_MESSAGE)
+        how = CG_AS_PERCENT;
+    else if (constant == NULL && cg_name_is_bin(r->key))
+        how = CG_AS_BASE64;
+    cg_hpack_put_string(w, how, r->value, r->value_len);
+}
+
+/* A known name with any value. */
 static void cg_hpack_put_known(cgrpc_hpack_encoder *e, cg_writer *w,
                                unsigned name, cgrpc_bytes value)
 {
-    unsigned index = cg_cache_name(e, name);
-    unsigned bits = cg_hpack_is_secret(name) ? 0x10 : 0;
-    if (index == 0 && value.len < 16)
-        bits = cg_hpack_insert(e, name, NULL, value.len);
-    cg_hpack_put_name(w, bits, name, index);
-    if (name == CG_NAME_GRPC_MESSAGE)
-        cg_hpack_put_percent(w, value.data, value.len);
-    else if (name == CG_NAME_GRPC_DETAILS)
-        cg_hpack_put_base64(w, value.data, value.len);
-    else
-        cg_hpack_put_text(w, (const char *)value.data, value.len);
+    cg_record r;
+    r.name = (uint8_t)name;
+    r.key = cg_name_text(NULL, name);
+    r.value = (const char *)value.data;
+    r.value_len = value.len;
+    cg_hpack_put_field(e, w, &r, NULL);
+}
+
+/* A known name with a text that never changes while the connection lives:
+ * its address is its identity. */
+static void cg_hpack_put_constant(cgrpc_hpack_encoder *e, cg_writer *w,
+                                  unsigned name, const char *value)
+{
+    unsigned index = cg_cache_find(e, name, value);
+    cg_record r;
+    if (index != 0) {
+        cg_hpack_put_index(w, index);
+        return;
+    }
+    r.name = (uint8_t)name;
+    r.key = cg_name_text(NULL, name);
+    r.value = value;
+    r.value_len = cg_text_len(value);
+    cg_hpack_put_field(e, w, &r, value);
+}
+
+/* A known name and a number behind which there is a unit, if not 0. */
+static void cg_hpack_put_count(cgrpc_hpack_encoder *e, cg_writer *w,
+                               unsigned name, uint32_t number, char unit)
+{
+    char text[11], *at = text + 10;
+    cgrpc_bytes value;
+    *at = unit;
+    do *--at = (char)('0' + number % 10); while ((number /= 10) != 0);
+    value.data = (const uint8_t *)at;
+    value.len = (size_t)(text + 10 - at) + (unit != 0);
+    cg_hpack_put_known(e, w, name, value);
 }
 
 #if CGRPC_SERVER
@@ -2774,11 +2675,7 @@ static void cg_hpack_put_known(cgrpc_hpack_encoder *e, cg_writer *w,
 static void cg_hpack_put_number(cgrpc_hpack_encoder *e, cg_writer *w,
                                 unsigned name, uint32_t number)
 {
-    char digits[10];
-    cgrpc_bytes value;
-    value.data = (const uint8_t *)digits;
-    value.len = cg_decimal(digits, number);
-    cg_hpack_put_known(e, w, name, value);
+    cg_hpack_put_count(e, w, name, number, 0);
 }
 #endif
 
@@ -2787,69 +2684,41 @@ static void cg_hpack_put_number(cgrpc_hpack_encoder *e, cg_writer *w,
 static void cg_hpack_put_timeout(cgrpc_hpack_encoder *e, cg_writer *w,
                                  uint32_t ms)
 {
-    char text[11];
-    cgrpc_bytes value;
-    bool seconds = ms > 99999999;
-    value.data = (const uint8_t *)text;
-    value.len = cg_decimal(text, seconds ? ms / 1000 : ms) + 1;
-    text[value.len - 1] = seconds ? 'S' : 'm';
-    cg_hpack_put_known(e, w, CG_NAME_GRPC_TIMEOUT, value);
+    if (ms > 99999999)
+        cg_hpack_put_count(e, w, CG_NAME_GRPC_TIMEOUT, ms / 1000, 'S');
+    else
+        cg_hpack_put_count(e, w, CG_NAME_GRPC_TIMEOUT, ms, 'm');
 }
 #endif
-
-/* A user's record; nobody's table ever holds its value by our doing. */
-static void cg_hpack_put_record(cgrpc_hpack_encoder *e, cg_writer *w,
-                                const cgrpc_vocabulary *v,
-                                const cg_record *r)
-{
-    const char *key = r->key;
-    size_t key_len = r->key_len;
-    cgrpc_bytes value;
-    value.data = (const uint8_t *)r->value;
-    value.len = r->value_len;
-    if (r->name != CG_NAME_UNKNOWN && r->name <= CG_NAME_KNOWN) {
-        cg_hpack_put_known(e, w, r->name, value);
-        return;
-    }
-    if (key == NULL) key = cg_name_text(v, r->name, &key_len);
-    cg_put(w, 0);
-    cg_hpack_put_text(w, key, key_len);
-    if (cg_name_is_bin(key, key_len))
-        cg_hpack_put_base64(w, value.data, value.len);
-    else
-        cg_hpack_put_text(w, r->value, value.len);
-}
 
 /* ======================================================================
  * >>metadata
  *
  * A call's metadata: the records in its arena, what came and what goes in
- * one memory, told apart by their tag. What the wire itself means is hidden
- * from the user. Pointers into the arena hold until something is removed.
+ * one memory, told apart by their label. What the wire itself means is
+ * hidden from the user. Pointers into the arena hold until something is
+ * removed.
  * ====================================================================== */
 
-/* The next record with that tag; start with *at == 0. */
-static bool cg_metadata_step(const cgrpc_arena *a, unsigned which, size_t *at,
-                             cg_record *r)
+/* The next record of that kind, with its key; start with *at == 0. */
+static bool cg_metadata_step(const cgrpc_arena *a, const cgrpc_vocabulary *v,
+                             unsigned which, size_t *at, cg_record *r)
 {
-    while (*at < a->len) {
-        cg_record_read(a->base + *at, r);
-        *at += r->size;
-        if (r->which == which) return true;
-    }
-    return false;
+    size_t found = cg_record_seek(a, *at, CG_LABEL(which, 0), CG_LABEL_WHICH);
+    if (found >= a->len) return false;
+    cg_record_read(a->base + found, r);
+    if (r->key == NULL) r->key = cg_name_text(v, r->name);
+    *at = found + cg_record_size(a->base + found);
+    return true;
 }
 
-/* The user's own string for a name that has no key in its record. */
-static const char *cg_metadata_key(const cgrpc_vocabulary *v, unsigned name)
+/* The user's own string for a name that has one. */
+static const char *cg_metadata_key(const cgrpc_vocabulary *v,
+                                   const char *word)
 {
-    size_t len, at;
-    const char *text = cg_name_text(v, name, &len);
-    if (name > CG_NAME_KNOWN) return text;
+    size_t at;
     for (at = 0; at < v->key_count; ++at)
-        if (cg_text_len(v->keys[at]) == len &&
-            memcmp(v->keys[at], text, len) == 0)
-            return v->keys[at];
+        if (cg_word_same(v->keys[at], word)) return v->keys[at];
     return NULL;
 }
 
@@ -2858,26 +2727,15 @@ static bool cg_metadata_next(const cgrpc_arena *a, const cgrpc_vocabulary *v,
                              unsigned which, size_t *at, cgrpc_metadata *out)
 {
     cg_record r;
-    while (cg_metadata_step(a, which, at, &r)) {
-        if (r.name == CG_NAME_MALFORMED) continue;
+    do {
+        if (!cg_metadata_step(a, v, which, at, &r)) return false;
         out->key = r.key;
-        if (r.key == NULL || cg_name_is_reserved(r.name))
-            out->key = cg_metadata_key(v, r.name); /* if registered */
-        if (out->key == NULL) continue;
-        out->value = r.value;
-        out->len = r.value_len;
-        return true;
-    }
-    return false;
-}
-
-/* Has the record that key? `name` is what the vocabulary calls it. */
-static bool cg_metadata_is(const cg_record *r, unsigned name,
-                           const char *key, size_t len)
-{
-    if (name != CG_NAME_UNKNOWN) return r->name == name;
-    return r->key != NULL && r->key_len == len &&
-           memcmp(r->key, key, len) == 0;
+        if (r.key_len == 0 || cg_name_is_reserved(r.name))
+            out->key = cg_metadata_key(v, r.key);
+    } while (out->key == NULL || r.name == CG_NAME_MALFORMED);
+    out->value = r.value;
+    out->len = r.value_len;
+    return true;
 }
 
 /* As cgrpc_metadata_find(). */
@@ -2885,11 +2743,10 @@ static const char *cg_metadata_find(const cgrpc_arena *a,
                                     const cgrpc_vocabulary *v, unsigned which,
                                     const char *key, size_t nth, size_t *out)
 {
-    size_t at = 0, len = cg_text_len(key);
-    unsigned name = cg_name_find(v, key, len);
+    size_t at = 0;
     cg_record r;
-    while (cg_metadata_step(a, which, &at, &r)) {
-        if (!cg_metadata_is(&r, name, key, len) || nth-- != 0) continue;
+    while (cg_metadata_step(a, v, which, &at, &r)) {
+        if (!cg_word_same(r.key, key) || nth-- != 0) continue;
         if (out != NULL) *out = r.value_len;
         return r.value;
     }
@@ -2897,33 +2754,26 @@ static const char *cg_metadata_find(const cgrpc_arena *a,
     return NULL;
 }
 
-/* Appends a record as it is; false: no room. */
+/* Appends a record; its value is copied, and its key if it has one. */
 static bool cg_metadata_put(cgrpc_arena *a, const cg_record *r)
 {
-    size_t key = r->key_len == 0 ? 0 : r->key_len + 1;
-    size_t room = (size_t)(a->cap - a->len);
-    uint8_t *out = a->base + a->len;
-    if (r->value_len >= room) return false;
-    if (CG_RECORD_HEAD + key + r->value_len + 1 > room) return false;
-    cg_record_write(out, r);
-    out += CG_RECORD_HEAD;
-    if (key != 0) {
-        memcpy(out, r->key, r->key_len);
-        out[r->key_len] = 0;
-        out += key;
-    }
-    if (r->value_len != 0) memcpy(out, r->value, r->value_len);
-    out[r->value_len] = 0;
-    a->len = (uint16_t)(out + r->value_len + 1 - a->base);
+    cg_writer w;
+    cg_record_begin(a, &w);
+    if (r->key_len != 0) cg_put_bytes(&w, r->key, r->key_len + 1);
+    cg_put_bytes(&w, r->value, r->value_len);
+    cg_put(&w, 0);
+    if (w.full) return false;
+    cg_record_head(w.out, CG_LABEL(r->which, r->name), r->key_len, w.len);
+    a->len = (uint16_t)(a->len + w.len);
     return true;
 }
 
 /* Names that only the library itself may send. */
-static bool cg_metadata_is_ours(unsigned name, const char *key, size_t len)
+static bool cg_metadata_is_ours(unsigned name, const char *key)
 {
     return cg_name_is_reserved(name) || name == CG_NAME_CONTENT_LENGTH ||
            name == CG_NAME_TRANSFER_ENCODING || name == CG_NAME_USER_AGENT ||
-           (len >= 5 && memcmp(key, "grpc-", 5) == 0);
+           cg_word_begins(key, "grpc-");
 }
 
 /* gRPC allows printable ASCII; a space at an end would not arrive. */
@@ -2935,32 +2785,25 @@ static bool cg_metadata_is_value(const char *text, size_t len)
     return len == 0 || (text[0] != ' ' && text[len - 1] != ' ');
 }
 
-/* Value and length of `m`, where 0 means up to the NUL of a text. */
-static bool cg_metadata_set_value(cg_record *r, const cgrpc_metadata *m)
-{
-    bool binary = cg_name_is_bin(r->key, r->key_len);
-    r->value = (const char *)m->value;
-    r->value_len = m->len;
-    if (r->value == NULL) return m->len == 0;
-    if (binary) return true;
-    if (m->len == 0) r->value_len = cg_text_len(r->value);
-    return cg_metadata_is_value(r->value, r->value_len);
-}
-
 /* As cgrpc_metadata_add(). */
 static cgrpc_result cg_metadata_add(cgrpc_arena *a, const cgrpc_vocabulary *v,
                                     unsigned which, const cgrpc_metadata *m)
 {
     cg_record r;
-    if (m->key == NULL) return CGRPC_E_ARGUMENT;
     r.key = m->key;
-    r.key_len = cg_text_len(m->key);
-    if (!cg_name_is_key(r.key, r.key_len)) return CGRPC_E_ARGUMENT;
-    r.name = (uint8_t)cg_name_find(v, r.key, r.key_len);
+    if (r.key == NULL || !cg_name_is_key(r.key)) return CGRPC_E_ARGUMENT;
+    r.name = (uint8_t)cg_name_find(v, r.key);
     r.which = (uint8_t)which;
-    if (cg_metadata_is_ours(r.name, r.key, r.key_len) ||
-        !cg_metadata_set_value(&r, m))
-        return CGRPC_E_ARGUMENT;
+    if (cg_metadata_is_ours(r.name, r.key)) return CGRPC_E_ARGUMENT;
+    r.value = m->value == NULL ? "" : (const char *)m->value;
+    r.value_len = m->len;
+    if (m->value == NULL && m->len != 0) return CGRPC_E_ARGUMENT;
+    if (!cg_name_is_bin(r.key)) {
+        if (m->len == 0) r.value_len = cg_text_len(r.value);
+        if (!cg_metadata_is_value(r.value, r.value_len))
+            return CGRPC_E_ARGUMENT;
+    }
+    r.key_len = cg_text_len(r.key);
     if (r.name != CG_NAME_UNKNOWN) r.key_len = 0;
     return cg_metadata_put(a, &r) ? CGRPC_SUCCESS : CGRPC_E_ROOM;
 }
@@ -2968,17 +2811,8 @@ static cgrpc_result cg_metadata_add(cgrpc_arena *a, const cgrpc_vocabulary *v,
 /* Removes the records with that tag: of one name, or of all (`name` 0). */
 static void cg_metadata_remove(cgrpc_arena *a, unsigned which, unsigned name)
 {
-    size_t at = 0, to = 0;
-    while (at < a->len) {
-        cg_record r;
-        cg_record_read(a->base + at, &r);
-        if (r.which != which || (name != 0 && r.name != name)) {
-            memmove(a->base + to, a->base + at, r.size);
-            to += r.size;
-        }
-        at += r.size;
-    }
-    a->len = (uint16_t)to;
+    cg_record_remove(a, CG_LABEL(which, name),
+                     name == 0 ? CG_LABEL_WHICH : CG_LABEL_ALL);
 }
 
 /* The text of a failure, cut where the arena is full, but not inside of a
@@ -2991,16 +2825,17 @@ static void cg_metadata_explain(cgrpc_arena *a, unsigned which,
     cg_metadata_remove(a, which, CG_NAME_GRPC_MESSAGE);
     room = (size_t)(a->cap - a->len);
     if (room <= CG_RECORD_HEAD) return;
+    room -= CG_RECORD_HEAD + 1;
+    r.which = (uint8_t)which;
+    r.name = CG_NAME_GRPC_MESSAGE;
     r.key_len = 0;
     r.value = text;
     r.value_len = cg_text_len(text);
-    if (r.value_len > room - CG_RECORD_HEAD - 1) {
-        r.value_len = room - CG_RECORD_HEAD - 1;
+    if (r.value_len > room) {
+        r.value_len = room;
         while (r.value_len != 0 && (text[r.value_len] & 0xC0) == 0x80)
             --r.value_len;
     }
-    r.name = CG_NAME_GRPC_MESSAGE;
-    r.which = (uint8_t)which;
     (void)cg_metadata_put(a, &r);
 }
 
@@ -3011,8 +2846,8 @@ static void cg_metadata_encode(const cgrpc_arena *a,
 {
     size_t at = 0;
     cg_record r;
-    while (cg_metadata_step(a, which, &at, &r))
-        cg_hpack_put_record(e, w, v, &r);
+    while (cg_metadata_step(a, v, which, &at, &r))
+        cg_hpack_put_field(e, w, &r, NULL);
 }
 /* ======================================================================
  * >>frame    RFC 9113, sections 4 and 6: frames out
@@ -3703,18 +3538,6 @@ static void cg_conn_fixed(cgrpc_conn *conn, const uint8_t *in)
 
 /* --- header blocks --- */
 
-/* Where the texts of a header block go. A block without a call is kept as
- * long as it is decoded, for its texts may enter the table. Trailers of a
- * request have no reader, and its handler may be adding to the arena. */
-static cgrpc_arena *cg_conn_arena(cgrpc_conn *conn, cgrpc_call *call)
-{
-    if (call && !(conn->is_server && conn->trailers))
-        return &call->metadata;
-    if (conn->spare)
-        conn->spare->len = 0;
-    return conn->spare;
-}
-
 static void cg_conn_block_begin(cgrpc_conn *conn, cgrpc_call *call)
 {
     memset(&conn->head, 0, sizeof conn->head);
@@ -3725,7 +3548,11 @@ static void cg_conn_block_begin(cgrpc_conn *conn, cgrpc_call *call)
         cg_conn_set_timer(conn, CG_GREET_MS);
     conn->block_ends = (conn->frame_flags & CG_END_STREAM) != 0;
     conn->trailers = call && call->headers_in;
-    cg_hpack_begin(&conn->decoder, cg_conn_arena(conn, call),
+    /* Trailers of a request have no reader, and its handler may be adding to
+     * the arena meanwhile. */
+    cg_hpack_begin(&conn->decoder,
+                   call && !(conn->is_server && conn->trailers)
+                       ? &call->metadata : NULL,
                    conn->trailers || (conn->block_ends && !conn->is_server)
                        ? CG_IN_TRAILING : CG_IN_INITIAL);
 }
@@ -4151,8 +3978,6 @@ static bool cg_conn_read(cgrpc_conn *conn)
         if (used < (uint32_t)got)
             break;
     }
-    if (conn->spare && conn->decoder.arena == conn->spare)
-        cg_hpack_forget(&conn->decoder); /* others may want it by now */
     return true;
 }
 
@@ -4556,7 +4381,8 @@ static bool cg_message_measure(cgrpc_call *call, const void *message,
     return true;
 }
 
-typedef enum cg_outcome { CG_SENT_ALL, CG_SENT_WAIT, CG_SENT_BAD } cg_outcome;
+typedef enum cg_outcome { CG_SENT_ALL, CG_SENT_WAIT, CG_SENT_BAD,
+                          CG_SENT_LARGE } cg_outcome;
 
 /* The room that a part of `left` bytes waits for: half of the buffer leaves
  * the other half to the header blocks of other calls. */
@@ -4579,7 +4405,7 @@ static cg_outcome cg_message_part(cg_sink *sink, cgrpc_call *call,
     call->tx_need = fits ? left + heads : cap;
     if (!CGRPC_REPLAY)
         return fits && (int32_t)left <= call->conn->peer_window
-                   ? CG_SENT_WAIT : CG_SENT_BAD;
+                   ? CG_SENT_WAIT : CG_SENT_LARGE;
     if (sink->sent == 0 || (fits && sink->window > sink->sent))
         return CG_SENT_WAIT;
     cg_sink_commit(sink, call, false);
@@ -4590,8 +4416,9 @@ static cg_outcome cg_message_part(cg_sink *sink, cgrpc_call *call,
 }
 
 /* Sends a message, or what can go of it now. CG_SENT_WAIT: offer the same
- * again when cg_call_has_room(). CG_SENT_BAD: it cannot be encoded, is too
- * large, or changed between two offers. `end`: END_STREAM goes with it. */
+ * again when cg_call_has_room(). CG_SENT_BAD: it cannot be encoded, or changed
+ * between two offers. CG_SENT_LARGE: with CGRPC_REPLAY 0, no buffer or window
+ * holds it. `end`: END_STREAM goes with it. */
 static cg_outcome cg_message_put(cgrpc_call *call, const void *message, bool end)
 {
     cg_sink sink;
@@ -4613,6 +4440,7 @@ static cg_outcome cg_message_put(cgrpc_call *call, const void *message, bool end
         return cg_message_part(&sink, call, message);
     cg_sink_commit(&sink, call, end);
     call->tx_total = call->tx_sent = call->tx_need = 0;
+    cg_conn_refill(call->conn, CG_REFILL); /* it will earn credit and pings */
     return CG_SENT_ALL;
 }
 
@@ -4995,18 +4823,16 @@ static bool cg_client_put_headers(cgrpc_call *call)
 
 static void cg_client_put_request(cgrpc_call *call)
 {
-    switch (cg_message_put(call, call->request, true)) {
-    case CG_SENT_ALL:
-        call->request_sent = 1;
-        break;
-    case CG_SENT_WAIT:
-        break;
-    default:
+    cg_outcome outcome = cg_message_put(call, call->request, true);
+    call->request_sent = outcome == CG_SENT_ALL;
+    if (outcome == CG_SENT_BAD)
         cg_client_over(call, CGRPC_INTERNAL,
                        CG_TEXT("request cannot be encoded, or changed"),
                        CG_CANCEL);
-        break;
-    }
+    if (outcome == CG_SENT_LARGE)
+        cg_client_over(call, CGRPC_RESOURCE_EXHAUSTED,
+                       CG_TEXT("request over TX_BYTES or the peer's window"),
+                       CG_CANCEL);
 }
 
 static void cg_client_put_end(cgrpc_call *call)
@@ -6552,8 +6378,6 @@ cgrpc_result cgrpc_server_init_(cgrpc_server *server,
     server->memory = memory;
     server->desc = *desc;
     server->scratch = memory->words;
-    server->spare.base = (uint8_t *)server->scratch;
-    server->spare.cap = (uint16_t)cg_min(memory->scratch_bytes, 0xFFFF);
     server->states = server->scratch + CGRPC_WORDS(memory->scratch_bytes);
     bytes = (uint8_t *)(server->states +
                         memory->call_count * cg_server_state_words());
@@ -6587,7 +6411,6 @@ cgrpc_result cgrpc_server_accept(cgrpc_server *server, const cgrpc_io *io,
     conn->is_server = 1;
     cg_conn_begin(conn, io, conns + slot * bytes, (uint32_t)bytes);
     conn->peer = peer ? peer : "";
-    conn->spare = &server->spare;
     cg_conn_greet(conn, (uint32_t)memory->call_count,
                   (uint32_t)memory->rx_bytes + 5);
     return CGRPC_SUCCESS;
@@ -6702,7 +6525,7 @@ static bool cg_call_put_headers(cgrpc_call *call)
 }
 
 /* A message that cannot be sent, or not to its end, ends its call. */
-static void cg_call_send_failed(cgrpc_call *call)
+static void cg_call_send_failed(cgrpc_call *call, cgrpc_status status)
 {
     bool begun = call->tx_sent != 0;
     CGRPC_LOG(0, "cgrpc: %s: a message cannot be encoded, is larger than "
@@ -6712,13 +6535,11 @@ static void cg_call_send_failed(cgrpc_call *call)
     if (call->is_server && begun)
         cg_server_break(call, CG_INTERNAL_ERROR);
     else if (call->is_server)
-        cg_server_finish(call, CGRPC_INTERNAL,
-                         CG_TEXT("a message could not be sent"));
+        cg_server_finish(call, status, CG_TEXT("a message could not be sent"));
 #endif
 #if CGRPC_CLIENT
     if (!call->is_server)
-        cg_client_over(call, CGRPC_INTERNAL,
-                       CG_TEXT("a message could not be sent"),
+        cg_client_over(call, status, CG_TEXT("a message could not be sent"),
                        begun ? CG_INTERNAL_ERROR : CG_CANCEL);
 #endif
 }
@@ -6739,7 +6560,9 @@ bool cgrpc_send(cgrpc_call *call, const void *message)
     call->blocked = put == CG_SENT_WAIT;
     call->replied = put == CG_SENT_ALL;
     if (put == CG_SENT_BAD)
-        cg_call_send_failed(call);
+        cg_call_send_failed(call, CGRPC_INTERNAL);
+    if (put == CG_SENT_LARGE)
+        cg_call_send_failed(call, CGRPC_RESOURCE_EXHAUSTED);
     return put == CG_SENT_ALL;
 }
 
@@ -6750,7 +6573,7 @@ void cgrpc_send_end(cgrpc_call *call)
         return;
     call->end_wanted = 1;
     if (call->tx_sent)
-        cg_call_send_failed(call);
+        cg_call_send_failed(call, CGRPC_INTERNAL);
     else if (call->stage == CG_OPEN)
         cg_client_pump(call);
 #else

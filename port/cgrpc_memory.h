@@ -551,6 +551,7 @@ void cgrpc_memory_init(cgrpc_memory *memory, cgrpc_server *server)
     memory->to_client = none;
     memory->refuse = 0;
     memory->server = server;
+    memset(&memory->port, 0, sizeof(memory->port));
     memory->port.now = cg_memory_now;
     memory->port.wait = cg_memory_wait;
     memory->port.connect = cg_memory_connect;

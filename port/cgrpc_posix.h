@@ -18,6 +18,13 @@
  *     while (cgrpc_posix_step(&posix, 10))
  *         other_work();
  *
+ * Blocking calls and cgrpc_wait() run the port by themselves. With callbacks
+ * it is step, and each channel polled, that move things:
+ *
+ *     do
+ *         due = cgrpc_channel_poll(&channel);
+ *     while (!cgrpc_call_ended(&call) && cgrpc_posix_step(&posix, due));
+ *
  * Addresses: "127.0.0.1:50051", "[::1]:50051", "name:50051", "unix:/path", and
  * to listen also ":50051" (everywhere, both families) and port 0 (any free
  * one; cgrpc_posix_address() tells which). A name is looked up by
@@ -1084,6 +1091,7 @@ cgrpc_result cgrpc_posix_init(cgrpc_posix *posix)
     }
     memset(posix->listeners, 0,
            CGRPC_POSIX_LISTENERS * sizeof(*posix->listeners));
+    memset(&posix->port, 0, sizeof(posix->port));
     posix->port.now = cg_posix_now;
     posix->port.wait = cg_posix_wait;
     posix->port.connect = cg_posix_connect;

@@ -104,11 +104,9 @@ def names():
 
 def blocks():
     symbols, counts = huffman()
-    rank = [symbols.index(c) for c in range(0x20, 0x7F)]
     yield "names", names()
     yield "huffman", (array("CG_HUFFMAN_COUNTS", counts) + "\n" +
                       array("CG_HUFFMAN_SYMBOLS", symbols))
-    yield "huffman_rank", array("CG_HUFFMAN_RANK", rank)
 
 
 def block(name, text):

@@ -115,7 +115,8 @@ def nanopb_headers():
     """pb.h and its like alone, for compilers that know another /usr."""
     directory = place("nanopb")
     for name in ("pb.h", "pb_common.h", "pb_decode.h", "pb_encode.h"):
-        shutil.copy(os.path.join("/usr/include", name), directory)
+        if not os.path.exists(os.path.join(directory, name)):
+            shutil.copy(os.path.join("/usr/include", name), directory)
     return directory
 
 
@@ -240,8 +241,8 @@ def refuses(flags, says, file="cgrpc.h"):
         source = write(os.path.join(place("sources"), slug(name) + ".c"),
                        '#include "%s"\n' % file)
         out = run(["gcc", "-std=c99", "-fsyntax-only", "-I" + ROOT,
-                   "-I" + os.path.join(ROOT, "port")] + flags + [source],
-                  good=False)
+                   "-I" + os.path.join(ROOT, "port"), "-isystem",
+                   nanopb_headers()] + flags + [source], good=False)
         if not re.search(r"#error \"" + says, out):
             raise Failed("does not say so:\n" + out)
     return check
@@ -257,6 +258,9 @@ def macros():
     yield ("refuses to be neither server nor client",
            refuses(["-DCGRPC_SERVER=0", "-DCGRPC_CLIENT=0"],
                    "CGRPC_SERVER and CGRPC_CLIENT are both 0"))
+    yield ("says what to do when system headers hide POSIX",
+           refuses(["-include", "stdio.h", "-DCGRPC_IMPLEMENTATION"],
+                   "POSIX is hidden", "cgrpc_posix.h"))
     yield "has a test for every #error", every_error_has_a_test
     yield "reads the file that CGRPC_CONFIG_H names", reads_config
 

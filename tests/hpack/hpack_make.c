@@ -70,16 +70,15 @@ static void end(void)
     putchar('\n');
 }
 
-static void record(size_t key_len, size_t value_len)
+static void record(size_t value_len)
 {
     cg_record r;
     memset(&r, 0, sizeof(r));
     r.key = first;
-    r.key_len = key_len;
     r.value = second;
     r.value_len = value_len;
-    r.name = (uint8_t)cg_name_find(&vocabulary, first, key_len);
-    cg_hpack_put_record(&encoder, &writer, &vocabulary, &r);
+    r.name = (uint8_t)cg_name_find(&vocabulary, first);
+    cg_hpack_put_field(&encoder, &writer, &r, NULL);
 }
 
 static void field(const char *verb, const char *a, const char *b)
@@ -93,8 +92,10 @@ static void field(const char *verb, const char *a, const char *b)
                               constant(second));
     else if (strcmp(verb, "known") == 0)
         cg_hpack_put_known(&encoder, &writer, (unsigned)atoi(a), bytes);
-    else
-        record(unhex(a, first), b_len);
+    else {
+        unhex(a, first);
+        record(b_len);
+    }
 }
 
 int main(void)

@@ -144,6 +144,86 @@ TEST(call__of_a_server_bears_with_100000_messages_of_a_stream)
     SAYS(REPLY_END(1));
 }
 
+static cgrpc_status send_when_woken(cgrpc_call *call, const cgrpc_bytes *in,
+                                    cgrpc_bytes *out)
+{
+    cgrpc_call **self = (cgrpc_call **)cgrpc_call_user(call);
+    (void)out;
+    if (self) CHECK(cgrpc_send(call, in));
+    else cgrpc_call_set_user(call, &session);
+    return CGRPC_PENDING;
+}
+
+static cgrpc_call *first_call(void)
+{
+    return &server->memory->calls[0];
+}
+
+TEST(call__of_a_server_sends_100000_messages_of_a_stream)
+{
+    int i;
+    start(&normal);
+    on_call[LIST] = send_when_woken;
+    request(1, "List", "");
+    say(1, END_STREAM, "hello");
+    for (i = 0; i < 100000 && !test_failures; i++) {
+        cgrpc_call_wake(first_call());
+        run();
+        SAID(i ? "D1 \\00\\00\\00\\00\\05hello" : "H1 ");
+        recording = true;
+        session.len = 0;
+        ping("\2\4\20\20\11\16\7\7");
+        credit(0, 10);
+        credit(1, 10);
+        recording = false;
+        put(session.data, session.len);
+        DID_NOT_SAY("G");
+        wire_forget(&peer->reader);
+    }
+}
+
+/* ---- header blocks that are not whole ---- */
+
+static int walked;
+
+static void walk_at_end(cgrpc_call *call, cgrpc_status status)
+{
+    cgrpc_metadata m;
+    size_t at = 0;
+    (void)status;
+    walked++;
+    while (cgrpc_metadata_next(call, CGRPC_INITIAL, &at, &m))
+        CHECK(strcmp(m.key, "x-b") == 0);
+}
+
+static cgrpc_status chat_and_walk(cgrpc_call *call, const cgrpc_bytes *in,
+                                  cgrpc_bytes *out)
+{
+    (void)in;
+    (void)out;
+    cgrpc_call_on_end(call, walk_at_end);
+    return CGRPC_NEXT;
+}
+
+TEST(call__of_a_server_survives_trailers_that_end_within_a_field)
+{
+    size_t cut;
+    for (cut = 1; cut < 18; cut++) {
+        walked = 0;
+        start(&normal);
+        on_call[CHAT] = chat_and_walk;
+        request(1, "Chat", "x-b: 1\n");
+        say(1, 0, "hi");
+        wire_forget(&peer->reader);
+        insert_begin("");
+        insert_field("x-a", "a long value");
+        insert_block_len -= cut;
+        insert_send(1, END_STREAM);
+        CHECK(walked == 1);
+        SAID("G 1 9");
+    }
+}
+
 /* ---- larger than the transmit buffer ---- */
 
 static size_t large_len;
@@ -241,6 +321,8 @@ TEST(call__of_a_server_says_why_it_was_refused_if_texts_are_there)
 TESTS = {
     RUN(call__of_a_server_does_not_depend_on_how_its_bytes_are_cut),
     RUN(call__of_a_server_bears_with_100000_messages_of_a_stream),
+    RUN(call__of_a_server_sends_100000_messages_of_a_stream),
+    RUN(call__of_a_server_survives_trailers_that_end_within_a_field),
     RUN(call__of_a_server_sends_a_reply_larger_than_its_transmit_buffer),
     RUN(call__of_a_server_sends_a_streamed_message_of_any_size_or_says_why_not),
     RUN(call__of_a_server_says_why_it_was_refused_if_texts_are_there),

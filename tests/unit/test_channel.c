@@ -475,7 +475,7 @@ TEST(channel__notices_a_request_that_changes_while_it_is_sent)
 
 /* ---- what a server may not do ---- */
 
-static void bad_push(void) { frame(PUSH_PROMISE, END_HEADERS, 1, "\0\0\0\2", 4); }
+static void bad_push(void) { frame(PUSH_PROMISE, 4, 1, "\0\0\0\2", 4); }
 static void bad_push_setting(void) { settings(1, ENABLE_PUSH, 1u); }
 static void bad_stream(void) { headers(2, 0, ANSWER); }
 static void bad_idle_headers(void) { headers(99, 0, ANSWER); }
@@ -493,10 +493,10 @@ static void bad_ping_stream(void) { frame(PING, 0, 1, "12345678", 8); }
 static void bad_settings_ack(void) { frame(SETTINGS, ACK, 0, "123456", 6); }
 static void bad_settings_len(void) { frame(SETTINGS, 0, 0, "12345", 5); }
 static void bad_goaway(void) { frame(GOAWAY, 0, 0, "1234567", 7); }
-static void bad_goaway_stream(void) { frame(GOAWAY, 0, 1, "\0\0\0\0\0\0\0\0", 8); }
+static void bad_goaway_stream(void) { frame(GOAWAY, 0, 1, NULL, 8); }
 static void bad_reset_len(void) { frame(RST_STREAM, 0, 1, "123", 3); }
 static void bad_continuation(void) { frame(CONTINUATION, 4, 1, "", 0); }
-static void bad_hpack(void) { frame(HEADERS, END_HEADERS, 1, "\377\377\377\377\377", 5); }
+static void bad_hpack(void) { frame(HEADERS, 4, 1, "\377\377\377\377", 4); }
 static void bad_padding(void) { frame(DATA, PADDED, 1, "\5x", 2); }
 
 static void bad_interleaved(void)

@@ -277,7 +277,7 @@ TEST(metadata__says_nothing_of_a_call_that_ended_well)
     CHECK(cgrpc_call_details(&one).len == 0);
 }
 
-TEST(metadata__keeps_the_status_of_a_failure_whose_request_filled_the_memory)
+TEST(metadata__keeps_the_status_of_a_failure_when_the_memory_is_full)
 {
     static char text[120];
     cgrpc_metadata item = { "x-a", NULL, 0 };
@@ -438,7 +438,7 @@ TESTS = {
     RUN(metadata__decodes_the_percent_signs_of_a_message),
     RUN(metadata__shows_the_details_of_a_failure),
     RUN(metadata__says_nothing_of_a_call_that_ended_well),
-    RUN(metadata__keeps_the_status_of_a_failure_whose_request_filled_the_memory),
+    RUN(metadata__keeps_the_status_of_a_failure_when_the_memory_is_full),
     RUN(metadata__shows_a_value_again_that_the_server_only_refers_to),
     RUN(metadata__remembers_a_key_that_came_with_a_cancelled_call),
     RUN(metadata__remembers_a_message_that_came_with_a_cancelled_call),

@@ -1,15 +1,15 @@
 # cgrpc_generate(), and the search for nanopb. Read by the project itself, by
 # find_package(cgrpc) and through FetchContent.
 
-# Sets CGRPC_NANOPB to the library that messages need: what the project has
+# Sets CGRPC_NANOPB_TARGET to the library that messages need: what the project has
 # chosen, has added itself, or has installed. Empty when there is none.
 macro(cgrpc_find_nanopb)
-  if(NOT CGRPC_NANOPB)
+  if(NOT CGRPC_NANOPB_TARGET)
     find_package(nanopb CONFIG QUIET)
     foreach(candidate nanopb::protobuf-nanopb-static nanopb::protobuf-nanopb
                       protobuf-nanopb-static protobuf-nanopb)
-      if(NOT CGRPC_NANOPB AND TARGET ${candidate})
-        set(CGRPC_NANOPB ${candidate})
+      if(NOT CGRPC_NANOPB_TARGET AND TARGET ${candidate})
+        set(CGRPC_NANOPB_TARGET ${candidate})
       endif()
     endforeach()
   endif()
@@ -26,10 +26,10 @@ endmacro()
 function(cgrpc_generate target)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "IMPORT_DIRS")
   cgrpc_find_nanopb()
-  if(NOT CGRPC_NANOPB)
+  if(NOT CGRPC_NANOPB_TARGET)
     message(FATAL_ERROR
       "cgrpc_generate: nanopb was not found. Install it (Debian: libnanopb-dev), "
-      "add it to this project, or set CGRPC_NANOPB to its target.")
+      "add it to this project, or set CGRPC_NANOPB_TARGET to its target.")
   endif()
   find_program(CGRPC_PROTOC protoc DOC "the protocol buffer compiler")
   find_program(CGRPC_NANOPB_PLUGIN protoc-gen-nanopb DOC "nanopb's plugin")
@@ -46,7 +46,7 @@ function(cgrpc_generate target)
   foreach(proto IN LISTS arg_UNPARSED_ARGUMENTS)
     get_filename_component(proto "${proto}" ABSOLUTE)
     get_filename_component(dir "${proto}" DIRECTORY)
-    get_filename_component(stem "${proto}" NAME_WE)
+    get_filename_component(stem "${proto}" NAME_WLE)
     set(imports "-I${dir}")
     foreach(import IN LISTS arg_IMPORT_DIRS)
       get_filename_component(import "${import}" ABSOLUTE)
@@ -67,5 +67,5 @@ function(cgrpc_generate target)
     target_sources(${target} PRIVATE ${made})
   endforeach()
   target_include_directories(${target} PUBLIC "$<BUILD_INTERFACE:${out}>")
-  target_link_libraries(${target} PUBLIC cgrpc::cgrpc ${CGRPC_NANOPB})
+  target_link_libraries(${target} PUBLIC cgrpc::cgrpc ${CGRPC_NANOPB_TARGET})
 endfunction()

@@ -20,6 +20,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import build as toolchains
 import deps
 import golang
 
@@ -33,6 +34,7 @@ BUILD = ("gcc", "libc6-dev", "cmake", "ninja-build", "protobuf-compiler",
          "nanopb", "libnanopb-dev", "python3-protobuf")
 CLANG = ("g++", "clang")
 GRPC = ("python3-grpcio",)
+MULTILIB = ("gcc-multilib", "g++-multilib", "pkg-config", "dpkg-dev")
 
 # A step of a suite: what it is called, and the command. `counts` False: the
 # command is one test by itself, which its exit code decides.
@@ -110,9 +112,11 @@ def suites():
                  script("tests/interop/examples.py", "--bin",
                         bin_dir("asan"))]),
         Suite("portability", "compilers, standards, switches, ways to build",
-              False, BUILD + CLANG, [script("tests/build/portability.py")]),
+              False, BUILD + CLANG + MULTILIB + toolchains.ARM,
+              [script("tests/build/portability.py")]),
         Suite("size", "flash, RAM and stack keep to their targets", False,
-              BUILD, [script("tools/size", "--check", counts=False)]),
+              BUILD + toolchains.ARM + toolchains.RISCV,
+              [script("tools/size", "--check", counts=False)]),
     ]
 
 
