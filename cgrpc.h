@@ -1572,6 +1572,7 @@ static unsigned cg_table_recall(cgrpc_hpack_decoder *d, unsigned place,
 {
     cgrpc_arena *a = d->arena, *store = &d->store;
     size_t at = cg_record_seek(store, 0, place, CG_LABEL_ALL), start;
+    size_t first = at;
     if (at == store->len) {
         d->text_lost = true;
         return CG_FIELD_LOST;
@@ -1588,6 +1589,8 @@ static unsigned cg_table_recall(cgrpc_hpack_decoder *d, unsigned place,
         }
         at += size;
     }
+    if (first + (a->len - start) == store->len)
+        return 0; /* it is the last already */
     cg_record_remove(store, place, CG_LABEL_ALL);
     cg_table_keep(d, place, a->base + start, a->len - start);
     return 0;

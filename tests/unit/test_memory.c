@@ -409,6 +409,27 @@ TEST(memory__lets_a_test_play_the_client)
     CHECK(cgrpc_memory_ended(client));
 }
 
+TEST(memory__a_drain_ends_though_the_client_answers_nothing)
+{
+    cgrpc_memory_end *client;
+    uint32_t due;
+    int turns;
+    begin();
+    client = cgrpc_memory_dial(&memory);
+    CHECK(cgrpc_memory_write(client, preface, 24) == 24);
+    CHECK(cgrpc_memory_write(client, empty_settings, 9) == 9);
+    cgrpc_memory_advance(&memory, 0);
+    cgrpc_server_drain(&server);
+    due = cgrpc_server_poll(&server);
+    CHECK(!cgrpc_server_idle(&server));
+    for (turns = 0; due != UINT32_MAX && turns < 100; turns++) {
+        memory.now += due;
+        due = cgrpc_server_poll(&server); /* only when it is due */
+    }
+    CHECK(cgrpc_server_idle(&server));
+    cgrpc_memory_close(client);
+}
+
 TEST(memory__lets_a_test_play_the_server)
 {
     cgrpc_memory_end *played;
@@ -469,6 +490,7 @@ TESTS = {
     RUN(memory__cuts_at_every_byte_and_every_call_ends),
     RUN(memory__refuses_as_many_connections_as_it_is_told),
     RUN(memory__lets_a_test_play_the_client),
+    RUN(memory__a_drain_ends_though_the_client_answers_nothing),
     RUN(memory__lets_a_test_play_the_server),
     RUN(memory__says_when_no_pipe_is_free),
     TESTS_END
