@@ -388,7 +388,8 @@ typedef union cgrpc_word {
     double real;
     void *pointer;
 } cgrpc_word;
-#define CGRPC_WORDS(bytes) (((bytes) + sizeof(cgrpc_word) - 1) / sizeof(cgrpc_word))
+#define CGRPC_WORDS(bytes)                                                \
+    (((bytes) + sizeof(cgrpc_word) - 1) / sizeof(cgrpc_word))
 
 /* ======================================================================
  * >>port
@@ -440,7 +441,8 @@ typedef struct cgrpc_port {
  * return CGRPC_PENDING and be called again when there is room; on a client,
  * cgrpc_wait(). A message that is larger than every buffer and window goes
  * out in parts while false is returned: offer the *same* message again until
- * true. Also false, for good, once the call has ended. */
+ * true, so keep a copy (in the call's state, say) of what may change
+ * meanwhile. Also false, for good, once the call has ended. */
 bool cgrpc_send(cgrpc_call *call, const void *message);
 
 /* Client: no more messages from us. */
@@ -489,6 +491,8 @@ bool cgrpc_call_ended(const cgrpc_call *call);
 cgrpc_status cgrpc_call_status(const cgrpc_call *call);
 /* Milliseconds until the deadline; 0 when passed, UINT32_MAX without one. */
 uint32_t cgrpc_call_time_left(const cgrpc_call *call);
+/* The clock of the call's port, in milliseconds; it wraps. */
+uint32_t cgrpc_call_now(const cgrpc_call *call);
 const cgrpc_method *cgrpc_call_method(const cgrpc_call *call);
 /* The peer's address as the port wrote it. */
 const char *cgrpc_call_peer(const cgrpc_call *call);
@@ -692,7 +696,8 @@ cgrpc_result cgrpc_channel_init_(cgrpc_channel *channel,
 
 /* Moves bytes, runs `done` hooks, fires deadlines. Returns the milliseconds
  * after which it must run again though no byte has moved (UINT32_MAX:
- * never; 0: at once). */
+ * never; 0: at once). A poll may itself end the call that you wait for: look
+ * at cgrpc_call_ended() before you sleep. */
 uint32_t cgrpc_channel_poll(cgrpc_channel *channel);
 
 /* One connection a channel: when a server says that it is going away, calls
@@ -1050,7 +1055,8 @@ static bool cg_time_reached(uint32_t now, uint32_t then)
 static size_t cg_text_len(const char *text)
 {
     size_t len = 0;
-    while (len < 0xFFFF && text[len] != 0) ++len;
+    while (len < 0xFFFF && text[len] != 0)
+        ++len;
     return len;
 }
 
@@ -1183,14 +1189,16 @@ static bool cg_word_ends(const char *at) { return (uint8_t)*at < 0x20; }
 static size_t cg_word_len(const char *word)
 {
     size_t len = 0;
-    while (!cg_word_ends(word + len)) ++len;
+    while (!cg_word_ends(word + len))
+        ++len;
     return len;
 }
 
 static bool cg_word_begins(const char *word, const char *with)
 {
     for (; !cg_word_ends(with); ++word, ++with)
-        if (*word != *with) return false;
+        if (*word != *with)
+            return false;
     return true;
 }
 
@@ -1240,8 +1248,10 @@ static unsigned cg_name_of_index(unsigned index)
 /* The first index that has the name; 0: none. */
 static unsigned cg_name_to_index(unsigned name)
 {
-    if (name > CG_NAME_STATIC) return 0;
-    if (name > CG_NAME_STATUS) return name + 9;
+    if (name > CG_NAME_STATIC)
+        return 0;
+    if (name > CG_NAME_STATUS)
+        return name + 9;
     return name <= CG_NAME_AUTHORITY ? name : (name - 1) * 2;
 }
 
@@ -1249,7 +1259,8 @@ static unsigned cg_name_to_index(unsigned name)
 static const char *cg_name_after(const cgrpc_vocabulary *v, unsigned name,
                                  const char *text)
 {
-    if (name < CG_NAME_KNOWN) return cg_word_after(text);
+    if (name < CG_NAME_KNOWN)
+        return cg_word_after(text);
     name -= CG_NAME_KNOWN;
     return name < v->key_count ? v->keys[name] : NULL;
 }
@@ -1258,8 +1269,10 @@ static const char *cg_name_after(const cgrpc_vocabulary *v, unsigned name,
 static const char *cg_name_text(const cgrpc_vocabulary *v, unsigned name)
 {
     const char *text = CG_NAMES + 1;
-    if (name > CG_NAME_KNOWN) return v->keys[name - CG_NAME_KNOWN - 1];
-    while (--name != 0) text = cg_word_after(text);
+    if (name > CG_NAME_KNOWN)
+        return v->keys[name - CG_NAME_KNOWN - 1];
+    while (--name != 0)
+        text = cg_word_after(text);
     return text;
 }
 
@@ -1268,7 +1281,8 @@ static unsigned cg_name_find(const cgrpc_vocabulary *v, const char *key)
     const char *text = CG_NAMES + 1;
     unsigned name;
     for (name = 1; text != NULL; text = cg_name_after(v, name++, text))
-        if (cg_word_same(text, key)) return name;
+        if (cg_word_same(text, key))
+            return name;
     return CG_NAME_UNKNOWN;
 }
 
@@ -1286,7 +1300,8 @@ static bool cg_name_is_key(const char *text)
         char c = text[len];
         bool good = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
                     c == '-' || c == '_' || c == '.';
-        if (!good) return false;
+        if (!good)
+            return false;
     }
     return len > 0 && len < 256;
 }
@@ -1335,9 +1350,11 @@ static bool cg_vocabulary_init(cgrpc_vocabulary *v, const char *const *keys,
 {
     size_t at;
     memset(v, 0, sizeof(*v));
-    if (key_count > CG_NAME_MALFORMED - CG_NAME_KNOWN - 1) return false;
+    if (key_count > CG_NAME_MALFORMED - CG_NAME_KNOWN - 1)
+        return false;
     for (at = 0; at < key_count; ++at) {
-        if (!cg_name_is_key(keys[at])) return false;
+        if (!cg_name_is_key(keys[at]))
+            return false;
         cg_vocabulary_want(v, cg_name_find(v, keys[at]));
     }
     v->keys = keys;
@@ -1346,7 +1363,8 @@ static bool cg_vocabulary_init(cgrpc_vocabulary *v, const char *const *keys,
     v->wanted[0] = (v->wanted[0] & 0xFE) | 1u << CG_NAME_AUTHORITY;
     cg_vocabulary_want(v, CG_NAME_GRPC_MESSAGE);
     cg_vocabulary_want(v, CG_NAME_GRPC_DETAILS);
-    if (CGRPC_METADATA_ALL != 0) cg_vocabulary_want_all(v);
+    if (CGRPC_METADATA_ALL != 0)
+        cg_vocabulary_want_all(v);
     return true;
 }
 
@@ -1376,8 +1394,10 @@ static const char *cg_match_next(cgrpc_hpack_decoder *d)
 {
     unsigned at = d->ordinal++;
     const char *word = d->word;
-    if (!d->in_value) return cg_name_after(d->vocabulary, at, word);
-    if (d->name == CG_NAME_PATH) return cg_vocabulary_path(d->vocabulary, at);
+    if (!d->in_value)
+        return cg_name_after(d->vocabulary, at, word);
+    if (d->name == CG_NAME_PATH)
+        return cg_vocabulary_path(d->vocabulary, at);
     word = cg_word_after(word);
     return word[-1] == 0 ? NULL : word;
 }
@@ -1395,8 +1415,10 @@ static void cg_match_byte(cgrpc_hpack_decoder *d, unsigned byte)
     size_t at = d->matched;
     while (at < d->matched || !cg_match_fits(d, byte)) {
         d->word = cg_match_next(d);
-        if (d->word == NULL) return;
-        for (at = 0; at < d->matched && d->word[at] == old[at];) ++at;
+        if (d->word == NULL)
+            return;
+        for (at = 0; at < d->matched && d->word[at] == old[at];)
+            ++at;
     }
     ++d->matched;
 }
@@ -1404,7 +1426,8 @@ static void cg_match_byte(cgrpc_hpack_decoder *d, unsigned byte)
 /* Which word it was, from 1; 0: none. */
 static unsigned cg_match_end(cgrpc_hpack_decoder *d)
 {
-    if (d->word != NULL) cg_match_byte(d, 0);
+    if (d->word != NULL)
+        cg_match_byte(d, 0);
     return d->word == NULL ? 0 : d->ordinal;
 }
 
@@ -1442,7 +1465,8 @@ static void cg_record_read(const uint8_t *in, cg_record *r)
     r->key = NULL;
     r->value = (const char *)in + CG_RECORD_HEAD;
     r->value_len = cg_record_size(in) - CG_RECORD_HEAD - 1;
-    if (r->key_len == 0) return;
+    if (r->key_len == 0)
+        return;
     r->key = r->value;
     r->value += r->key_len + 1;
     r->value_len -= r->key_len + 1;
@@ -1471,7 +1495,8 @@ static size_t cg_record_seek(const cgrpc_arena *a, size_t at, unsigned label,
                              unsigned mask)
 {
     for (; at < a->len; at += cg_record_size(a->base + at))
-        if (((cg_get16(a->base + at) >> 6 ^ label) & mask) == 0) break;
+        if (((cg_get16(a->base + at) >> 6 ^ label) & mask) == 0)
+            break;
     return at;
 }
 
@@ -1491,8 +1516,10 @@ static bool cg_record_copy(cgrpc_arena *a, const uint8_t *in, size_t len,
                            unsigned label)
 {
     uint8_t *out = a->base + a->len, *end = out + len;
-    if (len > (size_t)(a->cap - a->len)) return false;
-    if (len != 0) memmove(out, in, len); /* it may lie behind this arena */
+    if (len > (size_t)(a->cap - a->len))
+        return false;
+    if (len != 0)
+        memmove(out, in, len); /* it may lie behind this arena */
     a->len = (uint16_t)(a->len + len);
     for (; out < end; out += cg_record_size(out))
         cg_set16(out, label << 6 | (out[1] & 0x3Fu));
@@ -1538,7 +1565,8 @@ static void cg_table_keep(cgrpc_hpack_decoder *d, unsigned place,
                           const uint8_t *text, size_t len)
 {
     cgrpc_arena *store = &d->store;
-    if (len > store->cap) return;
+    if (len > store->cap)
+        return;
     while (!cg_record_copy(store, text, len, place))
         cg_record_remove(store, cg_get16(store->base) >> 6u, CG_LABEL_ALL);
 }
@@ -1550,7 +1578,8 @@ static void cg_table_add(cgrpc_hpack_decoder *d, uint32_t what)
     uint32_t size = 32u + d->name_len + d->len;
     cgrpc_hpack_entry *entry;
     cg_table_evict(d, size);
-    if (size > d->max) return;
+    if (size > d->max)
+        return;
     d->head = (uint16_t)((d->head + 1u) % CG_TABLE_ENTRIES);
     ++d->count;
     d->used = (uint16_t)(d->used + size);
@@ -1577,7 +1606,8 @@ static unsigned cg_table_recall(cgrpc_hpack_decoder *d, unsigned place,
         d->text_lost = true;
         return CG_FIELD_LOST;
     }
-    if (a == NULL) return 0;
+    if (a == NULL)
+        return 0;
     start = a->len;
     for (; at < store->len;
          at = cg_record_seek(store, at, place, CG_LABEL_ALL)) {
@@ -1611,7 +1641,8 @@ static void cg_text_drop(cgrpc_hpack_decoder *d) { d->keep = false; }
 
 static void cg_text_put(cgrpc_hpack_decoder *d, const void *text, size_t len)
 {
-    if (d->keep) cg_put_bytes(&d->text, text, len);
+    if (d->keep)
+        cg_put_bytes(&d->text, text, len);
 }
 
 static void cg_text_open(cgrpc_hpack_decoder *d)
@@ -1626,7 +1657,8 @@ static void cg_text_indexed_key(cgrpc_hpack_decoder *d, unsigned index)
 {
     size_t at = d->store.len;
     cg_record r;
-    if (!cg_name_is_wanted(d->vocabulary, d->name)) return;
+    if (!cg_name_is_wanted(d->vocabulary, d->name))
+        return;
     cg_text_open(d);
     if (d->name != CG_NAME_UNKNOWN && d->name != CG_NAME_MALFORMED) {
         r.key = cg_name_text(d->vocabulary, d->name);
@@ -1650,8 +1682,10 @@ static void cg_text_indexed_key(cgrpc_hpack_decoder *d, unsigned index)
 static void cg_text_end_key(cgrpc_hpack_decoder *d)
 {
     size_t len = d->text.len - CG_RECORD_HEAD;
-    if (len > CG_RECORD_KEY_MAX) d->text.full = true;
-    if (len != 0) cg_text_put(d, "", 1);
+    if (len > CG_RECORD_KEY_MAX)
+        d->text.full = true;
+    if (len != 0)
+        cg_text_put(d, "", 1);
 }
 
 static bool cg_text_is_bin(const cgrpc_hpack_decoder *d)
@@ -1679,7 +1713,8 @@ static void cg_text_begin_value(cgrpc_hpack_decoder *d)
         cg_text_end_key(d);
     else if (wanted)
         cg_text_open(d);
-    if (!wanted) cg_text_drop(d);
+    if (!wanted)
+        cg_text_drop(d);
     d->base64 = d->keep && cg_text_is_bin(d);
     cg_text_mark(d);
 }
@@ -1687,7 +1722,8 @@ static void cg_text_begin_value(cgrpc_hpack_decoder *d)
 #if CGRPC_CLIENT
 static unsigned cg_percent_digit(char c)
 {
-    if (c >= '0' && c <= '9') return (unsigned)(c - '0');
+    if (c >= '0' && c <= '9')
+        return (unsigned)(c - '0');
     c = (char)(c | 0x20);
     return c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10) : 16u;
 }
@@ -1724,7 +1760,8 @@ static void cg_text_close(cgrpc_hpack_decoder *d)
 {
     cg_writer *w = &d->text;
     size_t key_len = (size_t)(d->mark - d->record - CG_RECORD_HEAD);
-    if (!d->keep) return;
+    if (!d->keep)
+        return;
     if (d->name == CG_NAME_GRPC_MESSAGE && CGRPC_METADATA_ALL != 2 &&
         !w->full)
         w->len = d->mark + cg_percent_decode((char *)w->out + d->mark,
@@ -1735,7 +1772,8 @@ static void cg_text_close(cgrpc_hpack_decoder *d)
         d->keep = false;
         return;
     }
-    if (key_len != 0) --key_len; /* its NUL */
+    if (key_len != 0)
+        --key_len; /* its NUL */
     cg_record_head(w->out + d->record, CG_LABEL(d->which, d->name), key_len,
                    w->len - d->record);
 }
@@ -1745,7 +1783,8 @@ static void cg_text_close(cgrpc_hpack_decoder *d)
 static void cg_text_resume(cgrpc_hpack_decoder *d)
 {
     const cgrpc_arena *a = cg_text_arena(d);
-    if (!d->keep || d->text.out == a->base + a->len) return;
+    if (!d->keep || d->text.out == a->base + a->len)
+        return;
     d->flags |= CG_FIELD_OVERFLOW;
     d->keep = false;
 }
@@ -1762,9 +1801,12 @@ static void cg_text_commit(cgrpc_hpack_decoder *d)
 
 static unsigned cg_base64_digit(uint8_t c)
 {
-    if (c >= 'A' && c <= 'Z') return c - 'A' + 0u;
-    if (c >= 'a' && c <= 'z') return c - 'a' + 26u;
-    if (c >= '0' && c <= '9') return c - '0' + 52u;
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A' + 0u;
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26u;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52u;
     return c == '+' ? 62 : c == '/' ? 63 : 64;
 }
 
@@ -1778,7 +1820,8 @@ static void cg_base64_fail(cgrpc_hpack_decoder *d)
 /* Padding may be left out, but not be wrong. */
 static void cg_base64_end(cgrpc_hpack_decoder *d)
 {
-    if (d->padded ? d->spare != 0 : d->spare == 6) cg_base64_fail(d);
+    if (d->padded ? d->spare != 0 : d->spare == 6)
+        cg_base64_fail(d);
     cg_text_close(d);
 }
 
@@ -1788,7 +1831,8 @@ static void cg_base64_comma(cgrpc_hpack_decoder *d)
     size_t head = (size_t)(d->mark - d->record); /* and key */
     const uint8_t *in = d->text.out + d->record;
     cg_base64_end(d);
-    if (!d->keep) return;
+    if (!d->keep)
+        return;
     d->record = (uint16_t)d->text.len;
     cg_put_bytes(&d->text, in, head);
     cg_text_mark(d);
@@ -1831,7 +1875,8 @@ static void cg_base64_text(cgrpc_hpack_decoder *d, const uint8_t *in,
 static uint32_t cg_timeout_pack(uint32_t ms)
 {
     unsigned shift = 0;
-    for (; ms > 0xFFFFF; ms >>= 1) ++shift;
+    for (; ms > 0xFFFFF; ms >>= 1)
+        ++shift;
     return ms << 4 | shift;
 }
 
@@ -1883,8 +1928,10 @@ static const char *cg_value_words(unsigned name)
     const char *at = CG_WORDS;
     for (; *at != 0; ++at) {
         bool found = (uint8_t)*at++ == name;
-        if (found) return at + 1;
-        while (*at != 0) at += *at + 1;
+        if (found)
+            return at + 1;
+        while (*at != 0)
+            at += *at + 1;
     }
     return NULL;
 }
@@ -1907,9 +1954,12 @@ static void cg_value_number(cgrpc_hpack_decoder *d, unsigned c)
 static void cg_value_byte(cgrpc_hpack_decoder *d, unsigned c)
 {
     if (d->name == CG_NAME_CONTENT_TYPE) {
-        if (c == ';' || c == ' ' || c == '\t') d->unit = 1;
-        if (d->unit != 0) return;
-        if (c - 'A' < 26) c |= 0x20;
+        if (c == ';' || c == ' ' || c == '\t')
+            d->unit = 1;
+        if (d->unit != 0)
+            return;
+        if (c - 'A' < 26)
+            c |= 0x20;
     }
     if (d->word != NULL)
         cg_match_byte(d, c);
@@ -1922,19 +1972,24 @@ static uint32_t cg_value_meaning(cgrpc_hpack_decoder *d)
 {
     switch (d->name) {
     case CG_NAME_PATH:
-        if (d->len == 0) return CG_VALUE_MALFORMED;
+        if (d->len == 0)
+            return CG_VALUE_MALFORMED;
         break;
     case CG_NAME_CONTENT_TYPE:
-        if (cg_match_end(d) != 0) return CG_TYPE_GRPC;
+        if (cg_match_end(d) != 0)
+            return CG_TYPE_GRPC;
         return d->matched >= CG_TYPE_PLUS ? CG_TYPE_GRPC_OTHER : 0;
     case CG_NAME_GRPC_TIMEOUT:
-        if (d->len < 2 || d->len > 9) return CG_VALUE_MALFORMED;
+        if (d->len < 2 || d->len > 9)
+            return CG_VALUE_MALFORMED;
         return cg_timeout_value(d->value, d->unit);
     case CG_NAME_STATUS:
-        if (d->len != 3) return CG_VALUE_MALFORMED; /* fall through */
+        if (d->len != 3)
+            return CG_VALUE_MALFORMED; /* fall through */
     case CG_NAME_GRPC_STATUS:
     case CG_NAME_CONTENT_LENGTH:
-        if (d->unit != 0 || d->len == 0) return CG_VALUE_MALFORMED;
+        if (d->unit != 0 || d->len == 0)
+            return CG_VALUE_MALFORMED;
         return (uint32_t)cg_min(d->value, CG_VALUE_LARGE);
     default: break;
     }
@@ -1956,7 +2011,8 @@ static void cg_hpack_report(cgrpc_hpack_decoder *d, uint32_t what,
 /* A field that is more than an index is complete. */
 static void cg_hpack_end_field(cgrpc_hpack_decoder *d, uint32_t what)
 {
-    if (cg_what_is_malformed(what)) d->flags |= CG_FIELD_MALFORMED;
+    if (cg_what_is_malformed(what))
+        d->flags |= CG_FIELD_MALFORMED;
     cg_text_commit(d);
     d->state = CG_AT_FIELD;
     cg_hpack_report(d, what, d->flags);
@@ -2006,7 +2062,8 @@ static void cg_hpack_end_value(cgrpc_hpack_decoder *d)
     if ((d->flags & CG_FIELD_NO_BASE64) != 0 && what == 0)
         what = CG_VALUE_NO_BASE64;
     what |= (uint32_t)d->name << 24;
-    if (d->kind == CG_KIND_ADD) cg_table_add(d, what);
+    if (d->kind == CG_KIND_ADD)
+        cg_table_add(d, what);
     cg_hpack_end_field(d, what);
 }
 #if CGRPC_METADATA_ALL == 2
@@ -2036,7 +2093,8 @@ static CG_APART void cg_hpack_recall(cgrpc_hpack_decoder *d, unsigned index,
     d->name = (uint8_t)(what >> 24);
     if (index < 62) {
         text = cg_static_text(index);
-        if (CGRPC_METADATA_ALL != 0) cg_text_indexed_key(d, index);
+        if (CGRPC_METADATA_ALL != 0)
+            cg_text_indexed_key(d, index);
         cg_text_begin_value(d);
         cg_text_put(d, text, cg_text_len(text));
         cg_text_close(d);
@@ -2102,7 +2160,8 @@ static void cg_hpack_named(cgrpc_hpack_decoder *d, unsigned index)
         d->state = CG_AT_ERROR;
         return;
     }
-    if (CGRPC_METADATA_ALL != 0) cg_text_indexed_key(d, index);
+    if (CGRPC_METADATA_ALL != 0)
+        cg_text_indexed_key(d, index);
     cg_hpack_begin_value(d);
 }
 
@@ -2114,7 +2173,8 @@ static void cg_hpack_begin_name(cgrpc_hpack_decoder *d)
     d->base64 = false;
     d->name = CG_NAME_UNKNOWN;
     cg_hpack_begin_text(d, CG_NAMES + 1);
-    if (CGRPC_METADATA_ALL != 0) cg_text_open(d);
+    if (CGRPC_METADATA_ALL != 0)
+        cg_text_open(d);
 }
 
 static void cg_hpack_end_name(cgrpc_hpack_decoder *d)
@@ -2133,7 +2193,8 @@ static void cg_hpack_end_name(cgrpc_hpack_decoder *d)
  * RFC 9110, 5.5 leaves to us. */
 static bool cg_hpack_is_bad(const cgrpc_hpack_decoder *d, unsigned c)
 {
-    if (d->in_value) return c < 0x20 && c != '\t';
+    if (d->in_value)
+        return c < 0x20 && c != '\t';
     return c <= 0x20 || c >= 0x7F || c == ':' || c - 'A' < 26;
 }
 
@@ -2144,13 +2205,16 @@ static void cg_hpack_text(cgrpc_hpack_decoder *d, const uint8_t *in,
     size_t at = 0;
     if (d->len == 0) {
         d->first = in[0];
-        if (!d->in_value && in[0] == ':') cg_match_byte(d, in[at++]);
+        if (!d->in_value && in[0] == ':')
+            cg_match_byte(d, in[at++]);
     }
     d->last = in[len - 1];
     d->len = (uint16_t)cg_min(d->len + len, 0xFFFF);
     for (; at < len; ++at) {
-        if (cg_hpack_is_bad(d, in[at])) d->bad = true;
-        if (!d->bad) cg_value_byte(d, in[at]);
+        if (cg_hpack_is_bad(d, in[at]))
+            d->bad = true;
+        if (!d->bad)
+            cg_value_byte(d, in[at]);
     }
     if (d->base64)
         cg_base64_text(d, in, len);
@@ -2196,7 +2260,8 @@ static void cg_huffman_text(cgrpc_hpack_decoder *d, const uint8_t *in,
     size_t out = 0;
     for (;;) {
         if (bits < (size == 0 ? 5u : 1u)) {
-            if (len-- == 0) break;
+            if (len-- == 0)
+                break;
             waiting = waiting << 8 | *in++;
             bits += 8;
         }
@@ -2207,11 +2272,13 @@ static void cg_huffman_text(cgrpc_hpack_decoder *d, const uint8_t *in,
             size = 5;
         }
         for (; code >= (count = CG_HUFFMAN_COUNTS[size - 5]); ++size) {
-            if (bits == 0) break;
+            if (bits == 0)
+                break;
             rank += count;
             code = (code - count) << 1 | (waiting >> --bits & 1);
         }
-        if (code >= count) continue;
+        if (code >= count)
+            continue;
         rank += code;
         if (rank == 256) { /* EOS */
             d->state = CG_AT_ERROR;
@@ -2219,11 +2286,13 @@ static void cg_huffman_text(cgrpc_hpack_decoder *d, const uint8_t *in,
         }
         size = 0;
         chunk[out++] = CG_HUFFMAN_SYMBOLS[rank];
-        if (out < sizeof(chunk)) continue;
+        if (out < sizeof(chunk))
+            continue;
         cg_hpack_text(d, chunk, out);
         out = 0;
     }
-    if (out != 0) cg_hpack_text(d, chunk, out);
+    if (out != 0)
+        cg_hpack_text(d, chunk, out);
     d->huffman_byte = (uint8_t)waiting;
     d->huffman_bits = (uint8_t)bits;
     d->huffman_size = (uint8_t)size;
@@ -2259,7 +2328,8 @@ static CG_APART size_t cg_hpack_string(cgrpc_hpack_decoder *d,
         cg_huffman_text(d, in, len);
     else if (len != 0)
         cg_hpack_text(d, in, len);
-    if (d->number == 0 && d->state != CG_AT_ERROR) cg_hpack_end_string(d);
+    if (d->number == 0 && d->state != CG_AT_ERROR)
+        cg_hpack_end_string(d);
     return len;
 }
 
@@ -2291,14 +2361,16 @@ static void cg_hpack_begin_string(cgrpc_hpack_decoder *d)
     d->state = CG_AT_STRING;
     d->huffman_bits = 0;
     d->huffman_size = 0;
-    if (d->number == 0) cg_hpack_end_string(d);
+    if (d->number == 0)
+        cg_hpack_end_string(d);
 }
 
 /* A literal or a size update; what is only an index, the caller looks up. */
 static void cg_hpack_end_index(cgrpc_hpack_decoder *d)
 {
     d->state = CG_AT_FIELD;
-    if (d->kind == CG_KIND_INDEXED) return;
+    if (d->kind == CG_KIND_INDEXED)
+        return;
     if (d->kind == CG_KIND_RESIZE) {
         cg_hpack_resize(d);
         return;
@@ -2315,7 +2387,8 @@ static void cg_hpack_end_index(cgrpc_hpack_decoder *d)
 static bool cg_hpack_begin_field(cgrpc_hpack_decoder *d, unsigned byte)
 {
     unsigned kind = CG_KIND_INDEXED, mask = 0x7F;
-    for (; kind != CG_KIND_LITERAL && byte <= mask; --kind) mask >>= 1;
+    for (; kind != CG_KIND_LITERAL && byte <= mask; --kind)
+        mask >>= 1;
     d->kind = (uint8_t)kind;
     d->flags = 0;
     d->state = CG_AT_INDEX;
@@ -2335,7 +2408,8 @@ static CG_APART bool cg_hpack_byte(cgrpc_hpack_decoder *d, unsigned byte)
     } else {
         complete = cg_hpack_continue_int(d, byte);
     }
-    if (!complete) return false;
+    if (!complete)
+        return false;
     if (d->state != CG_AT_INDEX) {
         cg_hpack_begin_string(d);
         return false;
@@ -2393,7 +2467,8 @@ static bool cg_hpack_decode(cgrpc_hpack_decoder *d, const uint8_t *in,
         } else if (d->state == CG_AT_ERROR) {
             return false;
         } else {
-            if (!cg_hpack_byte(d, *in++)) continue;
+            if (!cg_hpack_byte(d, *in++))
+                continue;
             index = d->number;
         }
         cg_hpack_indexed(d, index);
@@ -2404,7 +2479,8 @@ static bool cg_hpack_decode(cgrpc_hpack_decoder *d, const uint8_t *in,
 /* The block is over. false: COMPRESSION_ERROR, it stopped within a field. */
 static bool cg_hpack_end(cgrpc_hpack_decoder *d)
 {
-    if (d->state != CG_AT_FIELD) d->state = CG_AT_ERROR;
+    if (d->state != CG_AT_FIELD)
+        d->state = CG_AT_ERROR;
     d->arena = NULL;
     d->keep = false;
     return d->state == CG_AT_FIELD;
@@ -2431,9 +2507,12 @@ enum { CG_AS_TEXT, CG_AS_PERCENT, CG_AS_BASE64, CG_AS_HUFFMAN };
 
 static unsigned cg_base64_char(unsigned sextet)
 {
-    if (sextet < 26) return 'A' + sextet;
-    if (sextet < 52) return 'a' + sextet - 26;
-    if (sextet < 62) return '0' + sextet - 52;
+    if (sextet < 26)
+        return 'A' + sextet;
+    if (sextet < 52)
+        return 'a' + sextet - 26;
+    if (sextet < 62)
+        return '0' + sextet - 52;
     return sextet == 62 ? '+' : '/';
 }
 
@@ -2447,7 +2526,8 @@ static unsigned cg_huffman_code(uint8_t c, uint32_t *code)
 {
     unsigned rank = 0, len;
     uint32_t first = 0;
-    while (CG_HUFFMAN_SYMBOLS[rank] != c) ++rank;
+    while (CG_HUFFMAN_SYMBOLS[rank] != c)
+        ++rank;
     for (len = 0; rank >= CG_HUFFMAN_COUNTS[len]; ++len) {
         rank -= CG_HUFFMAN_COUNTS[len];
         first = (first + CG_HUFFMAN_COUNTS[len]) << 1;
@@ -2469,12 +2549,14 @@ static void cg_put_bits(cg_writer *w, unsigned how, const uint8_t *in,
         if (len != 0) {
             size = 8;
             code = *in++;
-            if (huffman) size = cg_huffman_code((uint8_t)code, &code);
+            if (huffman)
+                size = cg_huffman_code((uint8_t)code, &code);
             --len;
         }
         while (size-- != 0) {
             unit = unit << 1 | (code >> size & 1);
-            if (++have != width) continue;
+            if (++have != width)
+                continue;
             cg_put(w, huffman ? unit & 0xFF : cg_base64_char(unit & 63));
             have = 0;
         }
@@ -2547,7 +2629,8 @@ static void cg_hpack_encoder_init(cgrpc_hpack_encoder *e)
 static void cg_hpack_peer_limit(cgrpc_hpack_encoder *e, uint32_t bytes)
 {
     uint16_t limit = (uint16_t)cg_min(bytes, 4096);
-    if (limit != e->limit) e->resize = true;
+    if (limit != e->limit)
+        e->resize = true;
     e->limit = limit;
 }
 
@@ -2557,12 +2640,14 @@ static void cg_hpack_peer_limit(cgrpc_hpack_encoder *e, uint32_t bytes)
  * and the smallest limit that there was in between must not be exceeded. */
 static void cg_hpack_block_begin(cgrpc_hpack_encoder *e, cg_writer *w)
 {
-    if (!e->resize) return;
+    if (!e->resize)
+        return;
     e->resize = false;
     e->count = 0;
     e->used = 0;
     cg_put(w, 0x20);
-    if (e->limit != 0) cg_hpack_put_int(w, 0x20, 0x1F, e->limit);
+    if (e->limit != 0)
+        cg_hpack_put_int(w, 0x20, 0x1F, e->limit);
 }
 
 /* The index of a constant or, without one, of any field of that name; 0: it
@@ -2611,7 +2696,8 @@ static void cg_hpack_put_field(cgrpc_hpack_encoder *e, cg_writer *w,
     size_t key_len = cg_word_len(r->key);
     unsigned bits = 0, mask = 0x0F, how = CG_AS_TEXT;
     unsigned index = cg_name_to_index(r->name);
-    if (index == 0) index = cg_cache_find(e, r->name, NULL);
+    if (index == 0)
+        index = cg_cache_find(e, r->name, NULL);
     if (constant != NULL || (index == 0 && cg_name_is_extra(r->name) &&
                              r->value_len < 16)) {
         if (cg_cache_add(e, r->name, constant, key_len + r->value_len + 32)) {
@@ -2622,7 +2708,8 @@ static void cg_hpack_put_field(cgrpc_hpack_encoder *e, cg_writer *w,
         bits = 0x10;
     }
     cg_hpack_put_int(w, bits, mask, index);
-    if (index == 0) cg_hpack_put_string(w, CG_AS_TEXT, r->key, key_len);
+    if (index == 0)
+        cg_hpack_put_string(w, CG_AS_TEXT, r->key, key_len);
     if (constant == NULL && r->name == CG_NAME_GRPC_MESSAGE)
         how = CG_AS_PERCENT;
     else if (constant == NULL && cg_name_is_bin(r->key))
@@ -2708,9 +2795,11 @@ static bool cg_metadata_step(const cgrpc_arena *a, const cgrpc_vocabulary *v,
                              unsigned which, size_t *at, cg_record *r)
 {
     size_t found = cg_record_seek(a, *at, CG_LABEL(which, 0), CG_LABEL_WHICH);
-    if (found >= a->len) return false;
+    if (found >= a->len)
+        return false;
     cg_record_read(a->base + found, r);
-    if (r->key == NULL) r->key = cg_name_text(v, r->name);
+    if (r->key == NULL)
+        r->key = cg_name_text(v, r->name);
     *at = found + cg_record_size(a->base + found);
     return true;
 }
@@ -2721,7 +2810,8 @@ static const char *cg_metadata_key(const cgrpc_vocabulary *v,
 {
     size_t at;
     for (at = 0; at < v->key_count; ++at)
-        if (cg_word_same(v->keys[at], word)) return v->keys[at];
+        if (cg_word_same(v->keys[at], word))
+            return v->keys[at];
     return NULL;
 }
 
@@ -2731,7 +2821,8 @@ static bool cg_metadata_next(const cgrpc_arena *a, const cgrpc_vocabulary *v,
 {
     cg_record r;
     do {
-        if (!cg_metadata_step(a, v, which, at, &r)) return false;
+        if (!cg_metadata_step(a, v, which, at, &r))
+            return false;
         out->key = r.key;
         if (r.key_len == 0 || cg_name_is_reserved(r.name))
             out->key = cg_metadata_key(v, r.key);
@@ -2749,11 +2840,14 @@ static const char *cg_metadata_find(const cgrpc_arena *a,
     size_t at = 0;
     cg_record r;
     while (cg_metadata_step(a, v, which, &at, &r)) {
-        if (!cg_word_same(r.key, key) || nth-- != 0) continue;
-        if (out != NULL) *out = r.value_len;
+        if (!cg_word_same(r.key, key) || nth-- != 0)
+            continue;
+        if (out != NULL)
+            *out = r.value_len;
         return r.value;
     }
-    if (out != NULL) *out = 0;
+    if (out != NULL)
+        *out = 0;
     return NULL;
 }
 
@@ -2762,10 +2856,12 @@ static bool cg_metadata_put(cgrpc_arena *a, const cg_record *r)
 {
     cg_writer w;
     cg_record_begin(a, &w);
-    if (r->key_len != 0) cg_put_bytes(&w, r->key, r->key_len + 1);
+    if (r->key_len != 0)
+        cg_put_bytes(&w, r->key, r->key_len + 1);
     cg_put_bytes(&w, r->value, r->value_len);
     cg_put(&w, 0);
-    if (w.full) return false;
+    if (w.full)
+        return false;
     cg_record_head(w.out, CG_LABEL(r->which, r->name), r->key_len, w.len);
     a->len = (uint16_t)(a->len + w.len);
     return true;
@@ -2784,7 +2880,8 @@ static bool cg_metadata_is_value(const char *text, size_t len)
 {
     size_t at;
     for (at = 0; at < len; ++at)
-        if (text[at] < 0x20 || text[at] > 0x7E) return false;
+        if (text[at] < 0x20 || text[at] > 0x7E)
+            return false;
     return len == 0 || (text[0] != ' ' && text[len - 1] != ' ');
 }
 
@@ -2794,20 +2891,25 @@ static cgrpc_result cg_metadata_add(cgrpc_arena *a, const cgrpc_vocabulary *v,
 {
     cg_record r;
     r.key = m->key;
-    if (r.key == NULL || !cg_name_is_key(r.key)) return CGRPC_E_ARGUMENT;
+    if (r.key == NULL || !cg_name_is_key(r.key))
+        return CGRPC_E_ARGUMENT;
     r.name = (uint8_t)cg_name_find(v, r.key);
     r.which = (uint8_t)which;
-    if (cg_metadata_is_ours(r.name, r.key)) return CGRPC_E_ARGUMENT;
+    if (cg_metadata_is_ours(r.name, r.key))
+        return CGRPC_E_ARGUMENT;
     r.value = m->value == NULL ? "" : (const char *)m->value;
     r.value_len = m->len;
-    if (m->value == NULL && m->len != 0) return CGRPC_E_ARGUMENT;
+    if (m->value == NULL && m->len != 0)
+        return CGRPC_E_ARGUMENT;
     if (!cg_name_is_bin(r.key)) {
-        if (m->len == 0) r.value_len = cg_text_len(r.value);
+        if (m->len == 0)
+            r.value_len = cg_text_len(r.value);
         if (!cg_metadata_is_value(r.value, r.value_len))
             return CGRPC_E_ARGUMENT;
     }
     r.key_len = cg_text_len(r.key);
-    if (r.name != CG_NAME_UNKNOWN) r.key_len = 0;
+    if (r.name != CG_NAME_UNKNOWN)
+        r.key_len = 0;
     return cg_metadata_put(a, &r) ? CGRPC_SUCCESS : CGRPC_E_ROOM;
 }
 
@@ -2827,7 +2929,8 @@ static void cg_metadata_explain(cgrpc_arena *a, unsigned which,
     cg_record r;
     cg_metadata_remove(a, which, CG_NAME_GRPC_MESSAGE);
     room = (size_t)(a->cap - a->len);
-    if (room <= CG_RECORD_HEAD) return;
+    if (room <= CG_RECORD_HEAD)
+        return;
     room -= CG_RECORD_HEAD + 1;
     r.which = (uint8_t)which;
     r.name = CG_NAME_GRPC_MESSAGE;
@@ -4033,7 +4136,8 @@ static bool cg_conn_spent(cgrpc_conn *conn, uint32_t now)
 static uint32_t cg_conn_timer(const cgrpc_conn *conn, uint32_t now)
 {
     uint32_t left = UINT32_MAX;
-    if ((conn->unread && cg_tx_free(conn) >= CG_WORST_REPLY) ||
+    if ((conn->tx_end && !conn->stalled) ||
+        (conn->unread && cg_tx_free(conn) >= CG_WORST_REPLY) ||
         (conn->wrote && (conn->resets_due || conn->goaway_due)))
         return 0;
     if (conn->timed)
@@ -4422,7 +4526,8 @@ static cg_outcome cg_message_part(cg_sink *sink, cgrpc_call *call,
  * again when cg_call_has_room(). CG_SENT_BAD: it cannot be encoded, or changed
  * between two offers. CG_SENT_LARGE: with CGRPC_REPLAY 0, no buffer or window
  * holds it. `end`: END_STREAM goes with it. */
-static cg_outcome cg_message_put(cgrpc_call *call, const void *message, bool end)
+static cg_outcome cg_message_put(cgrpc_call *call, const void *message,
+                                 bool end)
 {
     cg_sink sink;
     cg_sink_init(&sink, call);
@@ -4650,6 +4755,8 @@ uint32_t cgrpc_call_time_left(const cgrpc_call *call)
     return call->has_deadline ? cg_time_left(call->deadline, cg_call_now(call))
                               : UINT32_MAX;
 }
+
+uint32_t cgrpc_call_now(const cgrpc_call *call) { return cg_call_now(call); }
 
 const cgrpc_method *cgrpc_call_method(const cgrpc_call *call)
 {
@@ -5727,7 +5834,8 @@ static void cg_server_begin_reply(cgrpc_call *call, cg_writer *out)
 {
     cgrpc_hpack_encoder *encoder = &call->conn->encoder;
     if (call->not_grpc)
-        cg_hpack_put_number(encoder, out, CG_NAME_STATUS, call->not_grpc + 400u);
+        cg_hpack_put_number(encoder, out, CG_NAME_STATUS,
+                            call->not_grpc + 400u);
     else
         cg_hpack_put_index(out, 8); /* :status 200 */
     cg_hpack_put_constant(encoder, out, CG_NAME_CONTENT_TYPE,

@@ -99,8 +99,7 @@ static cgrpc_status record_route(cgrpc_call *call, const routeguide_Point *in,
                                  routeguide_RouteSummary *out)
 {
     walk *so_far = cgrpc_call_state(call);
-    const cgrpc_port *port = cgrpc_posix_port(&posix);
-    uint32_t now = port->now(port->context);
+    uint32_t now = cgrpc_call_now(call);
     if (!so_far->points)
         so_far->began = now;
     if (in) {

@@ -61,7 +61,7 @@ static void look(cgrpc_call *call)
         SEE(item.value);
     SEE(cgrpc_call_method(call));
     SEE(cgrpc_call_peer(call));
-    SEE(cgrpc_call_time_left(call));
+    SEE(cgrpc_call_time_left(call) + cgrpc_call_now(call));
     SEE(cgrpc_call_status(call));
     SEE(cgrpc_call_ended(call));
     cgrpc_call_on_end(call, ended);

@@ -54,12 +54,16 @@ def release():
 
 def unpack(place):
     """With lists of its own, so that the system's apt does not change."""
-    mirror = "http://deb.debian.org/debian"
+    mirror = None
     for line in deps.deb_src_lines():
         found = re.search(r"(https?://\S+/debian)/? ", line)
         if found:
             mirror = found.group(1)
             break
+    if not mirror:
+        raise deps.Missing("Go 1.21 or newer is needed, and apt knows no "
+                           "Debian mirror to fetch it from: install it by "
+                           "hand from https://go.dev/dl/")
     for part in ("lists/partial", "archives/partial", "parts"):
         os.makedirs(os.path.join(place, part), exist_ok=True)
     with open(os.path.join(place, "sources.list"), "w") as file:
