@@ -5,8 +5,10 @@
     tests/generator/run.py --update     writes golden/ anew; read the diff
     tests/generator/run.py -v           names every test
 
-Needs protoc, nanopb (generator and headers), and compiles with whichever of
-gcc, g++, clang and clang++ are there. `buf` is used if it is on PATH.
+Needs protoc, nanopb (generator and headers), gcc, g++ and clang: on Debian and
+Ubuntu what is missing is installed, elsewhere the compilers that are there are
+used. Installs buf from npm into build/cache, in the version of versions.txt,
+and makes a virtual environment (python3 -m venv) for one check.
 """
 
 import argparse
@@ -20,6 +22,12 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(ROOT, "tools", "lib"))
+import deps
+
+PACKAGES = ("gcc", "g++", "clang", "libc6-dev", "protobuf-compiler", "nanopb",
+            "libnanopb-dev", "python3-protobuf", "python3-venv")
+SYSTEM_PYTHON = "/usr/bin/python3"
 PLUGIN = os.path.join(ROOT, "tools", "protoc-gen-cgrpc")
 PROTO = os.path.join(HERE, "proto")
 ERRORS = os.path.join(HERE, "errors")
@@ -350,17 +358,26 @@ class Tests:
                                {"NANOPB_GENERATOR": "/nowhere"})
         self.check("without_nanopb__raw_still_works",
                    response.error is None and response.files, response.error)
-        self.fallback(request, run, bare)
+        self.virtual_environment(request, run)
 
-    def fallback(self, request, run, bare):
-        name = "a_virtual_environment__falls_back_on_the_systems_python"
-        system = "/usr/bin/python3"
-        if (not os.path.exists(system) or os.path.realpath(system)
-                == os.path.realpath(sys.executable)):
-            self.skip(name, "this is the system's Python")
-            return
-        response = self.plugin(request, run.root, python=bare)
-        self.check(name, response.files, response.error)
+    def virtual_environment(self, request, run):
+        """One without packages, made here: with a link to the system's
+        Python, as is usual, and with a copy of it."""
+        for kind in ("symlinks", "copies"):
+            name = ("a_virtual_environment_of_%s__falls_back_on_the_systems_"
+                    "python" % kind)
+            place = os.path.join(self.temp, "venv", kind)
+            made = subprocess.run(
+                [SYSTEM_PYTHON, "-m", "venv", "--without-pip", "--" + kind,
+                 place], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True)
+            if made.returncode:
+                self.check(name, False, "python3 -m venv: " + made.stdout)
+                continue
+            response = self.plugin(request, run.root, python=[
+                os.path.join(place, "bin", "python")])
+            self.check(name, response.error is None and response.files,
+                       response.error)
 
     # -- compiling -----------------------------------------------------------
 
@@ -499,9 +516,10 @@ class Tests:
     # -- buf -----------------------------------------------------------------
 
     def buf(self):
-        if not shutil.which("buf"):
-            self.skip("generating with buf", "buf is not on PATH "
-                      "(npm install @bufbuild/buf)")
+        try:
+            program = deps.npm_tool("buf")
+        except deps.Missing as problem:
+            self.check("buf__can_be_installed", False, problem)
             return
         root = self.directory("buf", "in")
         shutil.copytree(PROTO, root, dirs_exist_ok=True)
@@ -515,7 +533,7 @@ class Tests:
                                "    strategy: %s\n" % (PLUGIN, out,
                                                        strategy)})
             done = subprocess.run(
-                ["buf", "generate"], cwd=root, stdout=subprocess.PIPE,
+                [program, "generate"], cwd=root, stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT, text=True,
                 env=dict(os.environ, BUF_CACHE_DIR=self.directory("cache")))
             self.check("buf__strategy_%s__gives_the_same" % strategy,
@@ -621,7 +639,13 @@ def main():
                         help="where pb.h is, if not where compilers look")
     parser.add_argument("--nanopb-library", default="-lprotobuf-nanopb",
                         help="what to link for nanopb")
-    tests = Tests(parser.parse_args())
+    args = parser.parse_args()
+    if shutil.which("dpkg-query"):
+        try:
+            deps.apt(*PACKAGES)
+        except deps.Missing as problem:
+            deps.die(problem)
+    tests = Tests(args)
     try:
         tests.run()
     finally:

@@ -4,6 +4,7 @@ how a server is started and stopped.
     deps.apt("valgrind", "nghttp2-server")   installs what is missing
     deps.apt_source("nanopb")                a source package: its directory
     deps.go_tool("h2spec")                   a Go programme: its path
+    deps.npm_tool("buf")                     a programme of npm: its path
     deps.version("golang.org/x/net")         a line of tests/versions.txt
     deps.cache_dir("size")                   build/cache/size, made if needed
     deps.free_port()                         a TCP port that nobody listens on
@@ -42,6 +43,11 @@ GO_TOOLS = {
     "h2specd": ("github.com/summerwind/h2spec", "cmd/h2specd",
                 ("github.com/fatih/color", "github.com/spf13/cobra",
                  "golang.org/x/net")),
+}
+
+# Programmes of npm packages: the package that is pinned.
+NPM_TOOLS = {
+    "buf": "@bufbuild/buf",
 }
 
 
@@ -307,6 +313,25 @@ def build_go_tool(name, module, package, beside, place):
     run_quietly("building %s %s" % (name, pinned),
                 ["go", "build", "-o", name, "%s/%s" % (module, package)],
                 cwd=place, env=environment)
+
+
+# ---- npm -----------------------------------------------------------------
+
+def npm_tool(name):
+    """The path of a programme of NPM_TOOLS, installed at its pinned version
+    below the cache."""
+    package = NPM_TOOLS[name]
+    pinned = "%s@%s" % (package, version(package))
+    place = cache_dir("npm", pinned.replace("/", "-"))
+    path = os.path.join(place, "node_modules", ".bin", name)
+    with Lock("npm"):
+        if not os.path.exists(path):
+            if not shutil.which("npm"):
+                apt("npm")
+            run_quietly("npm install " + pinned,
+                        ["npm", "install", "--no-audit", "--no-fund",
+                         "--prefix", place, pinned])
+    return path
 
 
 # ---- processes -----------------------------------------------------------

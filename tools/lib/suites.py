@@ -114,9 +114,12 @@ def suites():
         Suite("portability", "compilers, standards, switches, ways to build",
               False, BUILD + CLANG + MULTILIB + toolchains.ARM,
               [script("tests/build/portability.py")]),
-        Suite("size", "flash, RAM and stack keep to their targets", False,
-              BUILD + toolchains.ARM + toolchains.RISCV,
+        Suite("size", "flash, RAM and stack are no worse than they were",
+              False, BUILD + toolchains.ARM + toolchains.RISCV,
               [script("tools/size", "--check", counts=False)]),
+        Suite("bench", "instructions and bytes of a call are no worse either",
+              False, BUILD + toolchains.ARM + ("valgrind", "qemu-system-arm"),
+              [script("tools/bench", "--check", counts=False)]),
     ]
 
 
