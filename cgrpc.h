@@ -29,7 +29,11 @@
  *   of a service:
  *
  *       protoc --nanopb_out=. --cgrpc_out=. \
- *              --plugin=tools/protoc-gen-cgrpc hello.proto
+ *              --plugin=cgrpc/tools/protoc-gen-cgrpc hello.proto
+ *
+ *   Strings, bytes and repeated fields want a size in hello.options
+ *   ("hello.HelloRequest.name max_size:32"), or nanopb makes callbacks of
+ *   them.
  *
  * A SERVER
  *
@@ -49,25 +53,27 @@
  *     static const hello_Greeter_handlers handlers = { say_hello };
  *     static const cgrpc_serving services[] = {
  *         hello_Greeter_SERVING(&handlers) };
- *     CGRPC_SERVER_DEFINE(server, 2, 4, 128, 256, hello_Greeter_SCRATCH);
+ *     CGRPC_SERVER_DEFINE(server, 2, 4, hello_Greeter_MAX_REQUEST, 256,
+ *                         hello_Greeter_SCRATCH);
  *     CGRPC_POSIX_DEFINE(posix, 2);
  *
  *     int main(void)
  *     {
  *         cgrpc_server_desc desc = { 0 };
- *         cgrpc_posix_init(&posix);
  *         desc.port = cgrpc_posix_port(&posix);
  *         desc.services = services;
  *         desc.service_count = 1;
- *         cgrpc_server_init(&server, &desc);
- *         cgrpc_posix_listen(&posix, &server, "127.0.0.1:50051");
- *         return cgrpc_posix_serve(&posix);
+ *         if (cgrpc_posix_init(&posix) || cgrpc_server_init(&server, &desc) ||
+ *             cgrpc_posix_listen(&posix, &server, "127.0.0.1:50051"))
+ *             return 1;  CGRPC_LOG and cgrpc_posix_error(&posix) say why
+ *         cgrpc_posix_serve(&posix);
+ *         return 0;
  *     }
  *
  * A CLIENT
  *
- *     CGRPC_CHANNEL_DEFINE(channel, 128, 256);
- *     ...
+ *     CGRPC_CHANNEL_DEFINE(channel, hello_Greeter_MAX_REPLY, 256);
+ *     ...                                          with `posix` as above
  *     cgrpc_channel_desc desc = { 0 };
  *     desc.port = cgrpc_posix_port(&posix);
  *     desc.target = "127.0.0.1:50051";
@@ -78,6 +84,8 @@
  *     options.timeout_ms = 1000;
  *     if (hello_Greeter_SayHello(&channel, &in, &out, &options) == CGRPC_OK)
  *         puts(out.message);
+ *     else
+ *         puts(cgrpc_channel_message(&channel));
  *
  *   Without blocking: hello_Greeter_SayHello_start() with a CGRPC_CALL_DEFINE
  *   of your own and a `done` hook, and cgrpc_channel_poll() in your loop.
@@ -142,7 +150,8 @@
  * ERRORS
  *   Two kinds, never mixed: cgrpc_result is what happened here (negative),
  *   cgrpc_status (0 to 16) is what travels. CGRPC_LOG receives a line for
- *   everything refused or dropped that names the remedy.
+ *   what somebody must mend (a size too small, a handler's mistake), with
+ *   the remedy, and for connections and calls that were refused.
  *
  * WHAT IS TRUSTED
  *   The peer is not: whatever arrives is answered by a correct protocol
@@ -264,7 +273,7 @@
 
 /* CGRPC_LOG(level, ...): the one log hook, printf-style, e.g.
  *   #define CGRPC_LOG(level, ...) my_log(level, __VA_ARGS__)
- * level 0: an error that someone must mend, 1: a refusal, 2: for the curious.
+ * level 0: an error that someone must mend, 1: a refusal. Texts end in "\n".
  * Not defined: no text reaches the flash. */
 #ifndef CGRPC_LOG
 #define CGRPC_LOG(level, ...) ((void)0)
@@ -381,6 +390,8 @@ typedef struct cgrpc_serving {
     const cgrpc_service *service;
     const void *handlers; /* the generated struct of function pointers */
 } cgrpc_serving;
+
+#define CGRPC_MAX(a, b) ((a) > (b) ? (a) : (b))
 
 /* Memory of any alignment. */
 typedef union cgrpc_word {
@@ -647,6 +658,9 @@ cgrpc_status cgrpc_unary(cgrpc_channel *channel, const cgrpc_method *method,
                          const cgrpc_options *options);
 bool cgrpc_wait(cgrpc_call *call, uint32_t ms);
 
+/* Why the last blocking call failed: the server's words, or ours. */
+const char *cgrpc_channel_message(const cgrpc_channel *channel);
+
 /* A client's call with the memory it receives into:
  *     CGRPC_CALL_DEFINE(watch, 512);      messages of up to 512 bytes
  *     cgrpc_result r = Svc_Watch_start(&channel, &watch, &request, NULL);
@@ -743,14 +757,14 @@ typedef struct cgrpc_server_memory {
  *   CONNS    connections at a time
  *   CALLS    calls in flight, over all connections
  *   RX_BYTES the largest request message (encoded)
- *   TX_BYTES the buffer a connection sends from; 256 is little, 1024 good
+ *   TX_BYTES the buffer a connection sends from: at least 128; 256 is
+ *            little, 1024 good
  *   SCRATCH  decoded request + reply: the generated Service_SCRATCH (of
  *            several services the largest: CGRPC_MAX)
  * RAM = CONNS * (sizeof(cgrpc_conn) + TX_BYTES + CGRPC_METADATA_BYTES + 64)
  *     + CALLS * (sizeof(cgrpc_call) + RX_BYTES + 5 + CGRPC_METADATA_BYTES
  *                + CGRPC_STATE_BYTES)
  *     + SCRATCH + sizeof(cgrpc_server), each rounded up to 8. */
-#define CGRPC_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define CGRPC_SERVER_WORDS(CONNS, CALLS, RX_BYTES, TX_BYTES, SCRATCH)     \
     (CGRPC_WORDS(SCRATCH) + (CALLS) * CGRPC_WORDS(CGRPC_STATE_BYTES) +    \
      CGRPC_WORDS((CALLS) * CGRPC_CALL_BYTES(RX_BYTES)) +                  \
@@ -763,7 +777,7 @@ typedef struct cgrpc_server_memory {
     static const cgrpc_server_memory name##_memory = {                    \
         name##_conns, name##_calls, name##_words,                         \
         sizeof(name##_words) / sizeof(cgrpc_word), CONNS, CALLS,          \
-        RX_BYTES, TX_BYTES, SCRATCH };                                    \
+        CGRPC_MAX(RX_BYTES, 8), TX_BYTES, SCRATCH };                      \
     static cgrpc_server name =                                            \
         CGRPC_INIT(cgrpc_server, &name##_memory)
 
@@ -801,7 +815,8 @@ void cgrpc_server_stop(cgrpc_server *server);
 #define CGRPC_TX_RESERVE 64
 #define CGRPC_CONN_BYTES(TX_BYTES)                                        \
     ((TX_BYTES) + CGRPC_TX_RESERVE + CGRPC_METADATA_BYTES)
-#define CGRPC_CALL_BYTES(RX_BYTES) ((RX_BYTES) + 5 + CGRPC_METADATA_BYTES)
+#define CGRPC_CALL_BYTES(RX_BYTES)                                        \
+    (CGRPC_MAX(RX_BYTES, 8) + 5 + CGRPC_METADATA_BYTES)
 
 /* Bytes and flags stand first: small offsets make small code. */
 struct cgrpc_call {
@@ -5457,10 +5472,9 @@ cgrpc_result cgrpc_channel_init_(cgrpc_channel *channel,
     if (!memory || !desc || !desc->port || !desc->port->now ||
         !desc->port->connect || !desc->target)
         return CGRPC_E_ARGUMENT;
-    if (memory->conn_size < CGRPC_CONN_BYTES(CG_LEAST_TX) ||
-        memory->call_size < CGRPC_CALL_BYTES(8)) {
-        CGRPC_LOG(0, "cgrpc: a channel needs TX_BYTES of at least %u and "
-                  "RX_BYTES of at least 8\n", (unsigned)CG_LEAST_TX);
+    if (memory->conn_size < CGRPC_CONN_BYTES(CG_LEAST_TX)) {
+        CGRPC_LOG(0, "cgrpc: a channel's TX_BYTES must be at least %u\n",
+                  (unsigned)CG_LEAST_TX);
         return CGRPC_E_CONFIG;
     }
     memset(channel, 0, sizeof *channel);
@@ -5511,7 +5525,7 @@ cgrpc_result cgrpc_start(cgrpc_channel *channel, cgrpc_call *call,
     cgrpc_result result = CGRPC_SUCCESS;
     if (call->stage == CG_OVER && !call->hooked && cgrpc_call_ended(call))
         cg_client_settle(call);
-    if (channel->closing ||
+    if (!port || channel->closing ||
         (call->stage != CG_FREE && !(call->stage == CG_OVER && call->hooked)))
         return CGRPC_E_STATE;
     if (call->memory_bytes < channel->memory->call_size) {
@@ -5576,9 +5590,9 @@ cgrpc_status cgrpc_unary(cgrpc_channel *channel, const cgrpc_method *method,
     cgrpc_call *call = channel->memory->call;
     const cgrpc_port *port = channel->desc.port;
     cgrpc_result result;
-    if (port->in_handler || channel->running || !port->wait) {
-        CGRPC_LOG(0, "cgrpc: %s: a blocking call inside a handler or hook, "
-                  "or on a port that cannot wait\n", method->path);
+    if (!port || port->in_handler || channel->running || !port->wait) {
+        CGRPC_LOG(0, "cgrpc: %s: a blocking call inside a handler or hook, on a "
+                  "port that cannot wait, or on a channel whose init failed\n", method->path);
         return CGRPC_FAILED_PRECONDITION;
     }
     result = cgrpc_start(channel, call, method, request, response, NULL,
@@ -5629,6 +5643,12 @@ static void cg_client_cancel(cgrpc_call *call)
         call->status = CGRPC_CANCELLED; /* its answer was not taken */
     call->rx_len = 0;
     cg_client_settle(call);
+}
+
+const char *cgrpc_channel_message(const cgrpc_channel *channel)
+{
+    return channel->memory->call->owner
+               ? cgrpc_call_message(channel->memory->call) : "";
 }
 
 const char *cgrpc_call_message(const cgrpc_call *call)
@@ -5792,9 +5812,10 @@ static cg_outcome cg_message_put_once(cgrpc_call *call, const void *message,
     sink.spill_room = room;
     if (!call->headers_out)
         sink.end = sink.out;
-    if (!cg_message_pass(&sink, call, message) ||
-        sink.sent + sink.spilled < sink.total)
+    if (!cg_message_pass(&sink, call, message))
         return CG_SENT_BAD;
+    if (sink.sent + sink.spilled < sink.total)
+        return CG_SENT_LARGE;
     cg_sink_commit(&sink, call, false);
     call->rest = spill;
     call->rest_len = sink.spilled;
@@ -5906,21 +5927,27 @@ static void cg_server_pump(cgrpc_call *call)
 /* The one reply of a unary side. */
 static void cg_server_reply(cgrpc_call *call, const void *out)
 {
+    cg_outcome outcome;
     if (call->replied)
         return;
     cg_server_put_headers(call);
     if (call->stage != CG_OPEN)
         return;
     call->rx_len = 0;
-    if (cg_message_put_once(call, out, cg_rx(call), cg_rx_cap(call)) ==
-        CG_SENT_ALL)
+    outcome = cg_message_put_once(call, out, cg_rx(call), cg_rx_cap(call));
+    if (outcome == CG_SENT_ALL)
         return;
-    CGRPC_LOG(0, "cgrpc: %s: the reply cannot be encoded, or is larger than "
-              "RX_BYTES (%lu)\n", call->method->path,
+    CGRPC_LOG(0, "cgrpc: %s: the reply %s (RX_BYTES: %lu)\n",
+              call->method->path,
+              outcome == CG_SENT_BAD ? "cannot be encoded"
+                                     : "is larger than RX_BYTES",
               (unsigned long)cg_rx_cap(call) - 5);
-    call->status = CGRPC_RESOURCE_EXHAUSTED;
+    call->status = outcome == CG_SENT_BAD ? CGRPC_INTERNAL
+                                          : CGRPC_RESOURCE_EXHAUSTED;
     cg_metadata_explain(&call->metadata, CG_OUT_TRAILING,
-                    CG_TEXT("reply over the server's limit"));
+                        outcome == CG_SENT_BAD
+                            ? CG_TEXT("reply cannot be encoded")
+                            : CG_TEXT("reply over the server's limit"));
 }
 
 /* --- running handlers --- */
@@ -6397,10 +6424,11 @@ uint32_t cgrpc_server_poll(cgrpc_server *server)
 {
     const cgrpc_server_memory *memory = server->memory;
     const cgrpc_port *port = server->desc.port;
-    uint32_t now = port->now(port->context), wait = UINT32_MAX;
+    uint32_t now, wait = UINT32_MAX;
     size_t i, count = memory->call_count;
-    if (server->running)
+    if (server->running || !port)
         return UINT32_MAX;
+    now = port->now(port->context);
     server->running = 1;
     for (i = 0; i < memory->conn_count; i++)
         if (memory->conns[i].ops && !cg_conn_read(&memory->conns[i]))
@@ -6463,11 +6491,9 @@ static cgrpc_result cg_server_check(const cgrpc_server *server,
                   (unsigned long)cg_server_scratch(desc));
         return CGRPC_E_CONFIG;
     }
-    if (memory->tx_bytes < CG_LEAST_TX || memory->rx_bytes < 8) {
-        CGRPC_LOG(0, "cgrpc: TX_BYTES is %lu, at least %u are needed; "
-                  "RX_BYTES is %lu, at least 8\n",
-                  (unsigned long)memory->tx_bytes, (unsigned)CG_LEAST_TX,
-                  (unsigned long)memory->rx_bytes);
+    if (memory->tx_bytes < CG_LEAST_TX) {
+        CGRPC_LOG(0, "cgrpc: TX_BYTES is %lu, at least %u are needed\n",
+                  (unsigned long)memory->tx_bytes, (unsigned)CG_LEAST_TX);
         return CGRPC_E_CONFIG;
     }
     return CGRPC_SUCCESS;
@@ -6514,6 +6540,8 @@ cgrpc_result cgrpc_server_accept(cgrpc_server *server, const cgrpc_io *io,
     cgrpc_conn *conn;
     while (slot < memory->conn_count && memory->conns[slot].ops)
         slot++;
+    if (!server->desc.port)
+        return CGRPC_E_STATE; /* cgrpc_server_init() has failed */
     if (slot == memory->conn_count || server->draining)
         return CGRPC_E_BUSY;
     conn = &memory->conns[slot];
@@ -6710,13 +6738,13 @@ const char *cgrpc_result_text(cgrpc_result result)
 {
     static const char *const texts[] = {
         "success", "an argument is missing or makes no sense",
-        "defined too small: see the log for which size",
+        "defined too small: CGRPC_LOG says which size",
         ("cgrpc.h was compiled with other macros, or generated code is of "
          "another version: rebuild all with one CGRPC_CONFIG_H"),
-        "does not fit the memory given: see CGRPC_METADATA_BYTES, RX_BYTES",
+        "does not fit: raise CGRPC_METADATA_BYTES or the call's RX_BYTES",
         "not now: the call is in use or has ended",
         "all connections are taken: raise CONNS",
-        "the peer has closed the connection", "the connection failed"
+        "the peer has closed the connection", "the byte stream failed"
     };
     size_t at = (size_t)-(int)result;
     return at < sizeof texts / sizeof *texts ? texts[at] : "not a result";

@@ -32,7 +32,8 @@
 #ifndef CGRPC_MEMORY_H
 #define CGRPC_MEMORY_H
 
-#ifndef CGRPC_H
+#if !defined(CGRPC_H) || \
+    (defined(CGRPC_IMPLEMENTATION) && !defined(CGRPC_IMPLEMENTED))
 #include "cgrpc.h"
 #endif
 

@@ -51,7 +51,8 @@
 #define _POSIX_C_SOURCE 200809L
 #endif
 
-#ifndef CGRPC_H
+#if !defined(CGRPC_H) || \
+    (defined(CGRPC_IMPLEMENTATION) && !defined(CGRPC_IMPLEMENTED))
 #include "cgrpc.h"
 #endif
 #include <poll.h> /* struct pollfd */
@@ -267,7 +268,7 @@ static cgrpc_result cg_posix_fail(cgrpc_posix *posix, const char *doing,
 {
     snprintf(posix->error, sizeof(posix->error), "cannot %s %.100s: %s%s",
              doing, address, strerror(error), cg_posix_remedy(error));
-    CGRPC_LOG(1, "%s", posix->error);
+    CGRPC_LOG(1, "cgrpc: %s\n", posix->error);
     return CGRPC_E_IO;
 }
 
@@ -275,7 +276,7 @@ static cgrpc_result cg_posix_refuse(cgrpc_posix *posix, cgrpc_result result,
                                     const char *address, const char *text)
 {
     snprintf(posix->error, sizeof(posix->error), "%.100s: %s", address, text);
-    CGRPC_LOG(0, "%s", posix->error);
+    CGRPC_LOG(0, "cgrpc: %s\n", posix->error);
     return result;
 }
 

@@ -18,17 +18,20 @@ int main(int argc, char **argv)
     hello_HelloRequest request = { .name = "world" };
     hello_HelloReply reply;
     cgrpc_status status;
+    cgrpc_result result = cgrpc_posix_init(&posix);
 
-    if (cgrpc_posix_init(&posix) || cgrpc_channel_init(&channel, &desc)) {
-        fprintf(stderr, "%s\n", cgrpc_posix_error(&posix));
+    if (!result)
+        result = cgrpc_channel_init(&channel, &desc);
+    if (result) {
+        fprintf(stderr, "%s\n", cgrpc_result_text(result));
         return 1;
     }
     status = hello_Greeter_SayHello(&channel, &request, &reply, &options);
     if (status == CGRPC_OK)
         printf("%s\n", reply.message);
     else
-        fprintf(stderr, "%s. %s\n", cgrpc_status_text(status),
-                cgrpc_posix_error(&posix));
+        fprintf(stderr, "%s: %s. %s\n", cgrpc_status_text(status),
+                cgrpc_channel_message(&channel), cgrpc_posix_error(&posix));
     cgrpc_channel_close(&channel);
     return status != CGRPC_OK;
 }

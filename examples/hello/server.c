@@ -30,10 +30,15 @@ int main(int argc, char **argv)
     cgrpc_server_desc desc = { .port = cgrpc_posix_port(&posix),
                                .services = services,
                                .service_count = 1 };
-    if (cgrpc_posix_init(&posix) ||
-        cgrpc_server_init(&server, &desc) ||
-        cgrpc_posix_listen(&posix, &server, example_address(argc, argv))) {
-        fprintf(stderr, "%s\n", cgrpc_posix_error(&posix));
+    cgrpc_result result = cgrpc_posix_init(&posix);
+    if (!result)
+        result = cgrpc_server_init(&server, &desc);
+    if (!result)
+        result = cgrpc_posix_listen(&posix, &server,
+                                    example_address(argc, argv));
+    if (result) {
+        fprintf(stderr, "%s. %s\n", cgrpc_result_text(result),
+                cgrpc_posix_error(&posix));
         return 1;
     }
     printf("listening on %s\n", cgrpc_posix_address(&posix, 0));

@@ -176,6 +176,7 @@ static void call_all(void)
     }
     look(&call);
     SEE(cgrpc_call_message(&call));
+    SEE(cgrpc_channel_message(&channel));
     SEE(cgrpc_call_details(&call).data);
     SEE(cgrpc_channel_poll(&channel));
     SEE(cgrpc_channel_get_state(&channel));

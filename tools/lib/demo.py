@@ -107,14 +107,15 @@ def price(made):
         [os.path.join(made, "route_guide.pb.c")], flags + includes, "demo"))
     service, at_server = instance(gcc, "service", SERVICE, includes)
     _, at_client = instance(gcc, "channel", CHANNEL, includes)
-    print("\nFlash on a Cortex-M4, -Os, without error texts, in bytes")
+    print("\nFlash on a Cortex-M4, -Os, in bytes (CGRPC_ERROR_TEXTS 0)")
     print_lines([
         (core(gcc, pb, "server", ["-DCGRPC_CLIENT=0"]), "cgrpc, server"),
         (core(gcc, pb, "client", ["-DCGRPC_SERVER=0"]), "cgrpc, client"),
         (core(gcc, pb, "both", []), "cgrpc, both"),
         (nanopb, "nanopb"),
         (messages + text_of(gcc, [service]), "the RouteGuide's tables")])
-    print("\nRAM there, in bytes; nothing is allocated later")
+    print("\nRAM there, in bytes, without the port's and the stack; nothing is "
+          "allocated later (more: tools/size)")
     print_lines([(sum(at_server.values()), "a server with 1 connection and 4 "
                   "calls in flight: " + parts(at_server)),
                  (sum(at_client.values()), "a client with 1 connection and 1 "

@@ -269,7 +269,8 @@ def fetch_source(name, place):
     shutil.rmtree(place)
     os.makedirs(place)
     if not glob.glob(os.path.join(private, "lists", "*Sources*")):
-        run_quietly("reading the list of source packages into " + private,
+        run_quietly("reading the list of source packages into "
+                    + os.path.relpath(private, ROOT),
                     ["apt-get"] + options + ["update"])
     run_quietly("source package " + name,
                 ["apt-get"] + options + ["source", name], cwd=place)
