@@ -2944,7 +2944,7 @@ static void cg_metadata_explain(cgrpc_arena *a, unsigned which,
     cg_record r;
     cg_metadata_remove(a, which, CG_NAME_GRPC_MESSAGE);
     room = (size_t)(a->cap - a->len);
-    if (room <= CG_RECORD_HEAD)
+    if (text == NULL || room <= CG_RECORD_HEAD)
         return;
     room -= CG_RECORD_HEAD + 1;
     r.which = (uint8_t)which;
