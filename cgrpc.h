@@ -907,6 +907,7 @@ struct cgrpc_conn {
     bool trailers;
     bool goaway_in;
     bool pause;           /* no more input in this turn */
+    bool credit_due;
     bool unread;          /* input waits in the stream */
     bool stalled;         /* output waits since `moved` */
     bool resets_due;      /* some of `closed` are still to be written */
@@ -1040,7 +1041,7 @@ static size_t cg_min(size_t a, size_t b) { return a < b ? a : b; }
 
 static uint16_t cg_get16(const uint8_t *in)
 {
-    return (uint16_t)(in[0] << 8 | in[1]);
+    return (uint16_t)((unsigned)in[0] << 8 | in[1]);
 }
 
 static void cg_set16(uint8_t *out, size_t value)
@@ -3128,6 +3129,8 @@ static int32_t cg_flow_coming(const cgrpc_conn *conn)
 static void cg_flow_credit_call(cgrpc_conn *conn, cgrpc_call *call)
 {
     int32_t owed = (int32_t)(cg_rx_cap(call) - call->rx_len) - call->rx_window;
+    if (conn->is_server && !conn->settings_acked)
+        return;
     if (call == conn->call)
         owed -= cg_flow_coming(conn);
     if (owed <= 0 || call->ended_in || call->not_grpc ||
@@ -3135,6 +3138,8 @@ static void cg_flow_credit_call(cgrpc_conn *conn, cgrpc_call *call)
         return;
     if (cg_frame_put32(conn, CG_WINDOW_UPDATE, call->id, (uint32_t)owed))
         call->rx_window += owed;
+    else
+        conn->credit_due = true;
 }
 
 /* Gives the credit that is due, once a turn; what finds no room is still
@@ -3143,9 +3148,12 @@ static void cg_flow_credit(cgrpc_conn *conn)
 {
     int32_t owed = conn->rx_top - conn->rx_window - cg_flow_coming(conn);
     cgrpc_call *call;
-    if (owed >= conn->rx_top / 2 &&
-        cg_frame_put32(conn, CG_WINDOW_UPDATE, 0, (uint32_t)owed))
+    bool due = owed >= conn->rx_top / 2;
+    conn->credit_due = false;
+    if (due && cg_frame_put32(conn, CG_WINDOW_UPDATE, 0, (uint32_t)owed))
         conn->rx_window += owed;
+    else
+        conn->credit_due = due;
     for (call = conn->calls; call; call = call->next)
         if (call->stage == CG_OPEN)
             cg_flow_credit_call(conn, call);
@@ -3218,6 +3226,13 @@ static void cg_closed_remember(cgrpc_conn *conn, uint32_t id, uint8_t how,
                                uint8_t code)
 {
     size_t tries;
+    for (tries = 0; tries < CGRPC_CLOSED_STREAMS; tries++) {
+        cgrpc_closed *slot = &conn->closed[tries];
+        if (slot->id == id && slot->how == CG_RESET_OWED)
+            return;
+        if (slot->id == id)
+            slot->id = 0; /* what is said now counts */
+    }
     for (tries = 0; tries < CGRPC_CLOSED_STREAMS; tries++) {
         cgrpc_closed *slot = &conn->closed[conn->closed_next];
         conn->closed_next =
@@ -3395,9 +3410,9 @@ enum {
     CG_LEAST_TX = 128,        /* TX_BYTES: a reply's constant blocks fit */
     CG_DYING_MS = 250,        /* for a GOAWAY to arrive before the close */
     CG_CHARGE_RESET = 4,
-    CG_REFILL = 16,           /* tokens a message is worth */
-    CG_BLOCK_LIMIT = 1 << 18  /* bytes of one header block */
+    CG_REFILL = 16            /* tokens a message is worth */
 };
+#define CG_BLOCK_LIMIT 0x40000ul /* bytes of one header block */
 
 static const char cg_preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -3580,6 +3595,8 @@ static void cg_conn_drain_last(cgrpc_conn *conn)
         return;
     conn->timed = !cg_frame_goaway(conn, conn->last_id, CG_NO_ERROR);
     conn->draining = conn->timed ? 1 : 2;
+    if (conn->draining == 2 && conn->block_id)
+        cg_conn_set_timer(conn, CG_GREET_MS);
 }
 
 static void cg_conn_ping(cgrpc_conn *conn, const uint8_t *in)
@@ -3665,7 +3682,8 @@ static void cg_conn_block_begin(cgrpc_conn *conn, cgrpc_call *call)
     conn->call = call;
     conn->block_id = conn->frame_id;
     conn->block_bytes = 0;
-    if (!(conn->frame_flags & CG_END_HEADERS) && !conn->draining)
+    if (!(conn->frame_flags & CG_END_HEADERS) && conn->draining != 1 &&
+        !conn->dead)
         cg_conn_set_timer(conn, CG_GREET_MS);
     conn->block_ends = (conn->frame_flags & CG_END_STREAM) != 0;
     conn->trailers = call && call->headers_in;
@@ -4153,7 +4171,8 @@ static uint32_t cg_conn_timer(const cgrpc_conn *conn, uint32_t now)
     uint32_t left = UINT32_MAX;
     if ((conn->tx_end && !conn->stalled) ||
         (conn->unread && cg_tx_free(conn) >= CG_WORST_REPLY) ||
-        (conn->wrote && (conn->resets_due || conn->goaway_due)))
+        (conn->wrote && (conn->resets_due || conn->goaway_due ||
+                         conn->credit_due)))
         return 0;
     if (conn->timed)
         left = cg_time_left(conn->timer, now);
@@ -4655,7 +4674,10 @@ static uint32_t cg_rx_message(const cgrpc_call *call)
 
 static void cg_rx_consume(cgrpc_call *call)
 {
-    uint32_t whole = cg_rx_message(call) + 5;
+    uint32_t whole = cg_rx_message(call);
+    if (whole == UINT32_MAX)
+        return;
+    whole += 5;
     call->rx_len -= whole;
     if (call->rx_len)
         memmove(cg_rx(call), cg_rx(call) + whole, call->rx_len);
@@ -4905,7 +4927,7 @@ static void cg_client_over(cgrpc_call *call, cgrpc_status status,
 static bool cg_client_again(cgrpc_call *call)
 {
     cgrpc_channel *channel = cg_channel_of(call);
-    if (call->retried || call->headers_in ||
+    if (call->retried || call->headers_in || !call->request ||
         (call->method->kind & CGRPC_CLIENT_STREAM) || channel->closing)
         return false;
     call->retried = 1;
@@ -5418,6 +5440,9 @@ static uint32_t cg_channel_timer(const cgrpc_channel *channel, uint32_t now)
             wait = cg_min32(wait, cg_time_left(call->deadline, now));
         if (call->request && !call->request_sent && cg_call_has_room(call))
             return 0;
+        if (call->end_wanted && !call->ended_out &&
+            cg_tx_room(conn) >= CG_FRAME_HEAD)
+            return 0;
     }
     if (cg_channel_ready(channel) && cg_channel_wanted(channel) &&
         conn->opened < conn->peer_streams && conn->tx_end == 0)
@@ -5442,6 +5467,8 @@ uint32_t cgrpc_channel_poll(cgrpc_channel *channel)
     if (channel->running)
         return UINT32_MAX;
     channel->running = 1;
+    if (channel->failed && cg_time_left(channel->retry_at, now) == 0)
+        channel->failed = false;
     if (conn->ops && !cg_conn_read(conn))
         cg_channel_drop(channel, now);
     if (!conn->ops && cg_channel_wanted(channel))
@@ -5523,6 +5550,8 @@ cgrpc_result cgrpc_start(cgrpc_channel *channel, cgrpc_call *call,
 {
     const cgrpc_port *port = channel->desc.port;
     cgrpc_result result = CGRPC_SUCCESS;
+    if (call->stage == CG_FREE)
+        call->owner = channel;
     if (call->stage == CG_OVER && !call->hooked && cgrpc_call_ended(call))
         cg_client_settle(call);
     if (!port || channel->closing ||
@@ -5743,11 +5772,14 @@ const char *cgrpc_call_authority(const cgrpc_call *call)
     return text ? text : "";
 }
 
-/* How long a call may take to end, where its client has set no time. */
+/* How long a call may take to end, where its client has set no time, or more
+ * than anybody needs: it holds a slot. */
 static void cg_server_hurry(cgrpc_call *call, uint32_t ms)
 {
-    if (!call->has_deadline)
-        call->deadline = cg_call_now(call) + ms;
+    if (cgrpc_call_time_left(call) <= ms)
+        return;
+    call->has_deadline = 0;
+    call->deadline = cg_call_now(call) + ms;
 }
 
 /* The call is gone without a word of ours, or with all said. */
@@ -5894,11 +5926,14 @@ static bool cg_server_put_block(cgrpc_call *call, bool trailers)
     if (cg_block_end(&block, call, trailers ? CG_END_STREAM : 0))
         return true;
     if (cg_call_never_fits(call)) {
+        bool finishing = call->stage == CG_FINISHING;
         cg_metadata_remove(&call->metadata, CG_OUT_INITIAL, 0);
         cg_metadata_remove(&call->metadata, CG_OUT_TRAILING, 0);
         call->status = CGRPC_RESOURCE_EXHAUSTED;
         cg_server_finish(call, CGRPC_RESOURCE_EXHAUSTED,
                          CG_TEXT("metadata over the server's limit"));
+        if (finishing)
+            return cg_server_put_block(call, trailers);
     }
     return false;
 }
@@ -6446,7 +6481,13 @@ uint32_t cgrpc_server_poll(cgrpc_server *server)
             cg_server_serve(server, conn, now);
         if (conn->ops)
             wait = cg_min32(wait, cg_conn_timer(conn, now));
+        if (conn->ops && server->draining && !conn->draining && !conn->dead &&
+            conn->wrote)
+            wait = 0;
     }
+    for (i = 0; i < count; i++)
+        if (memory->calls[i].stage == CG_OVER)
+            cg_server_turn(&memory->calls[i], now);
     for (i = 0; i < count; i++)
         if (memory->calls[i].stage != CG_FREE)
             wait = cg_min32(wait,

@@ -5,6 +5,7 @@
 #include "hello.cgrpc.h"
 #include "route_guide.cgrpc.h"
 #include "test.h"
+#include "unix_at.h"
 #include <pthread.h>
 
 enum { CLIENTS = 300 };
@@ -194,7 +195,7 @@ TEST(posix__carries_calls_over_ipv6)
 
 TEST(posix__carries_calls_over_a_unix_socket)
 {
-    carries_calls("unix:/tmp/cgrpc_test_calls.sock");
+    carries_calls(unix_at("test_calls"));
 }
 
 TEST(posix__a_server_and_a_channel_share_one_port_and_one_thread)

@@ -6,6 +6,7 @@
 #include "cgrpc_posix.h"
 
 #include "test.h"
+#include "unix_at.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -246,8 +247,8 @@ TEST(posix__carries_bytes_over_ipv6)
 
 TEST(posix__carries_bytes_over_a_unix_socket)
 {
-    carries_bytes("unix:/tmp/cgrpc_test.sock", "unix:/tmp/cgrpc_test.sock");
-    CHECK(access("/tmp/cgrpc_test.sock", F_OK) != 0);
+    carries_bytes(unix_at("test"), unix_at("test"));
+    CHECK(access(unix_at("test") + 5, F_OK) != 0);
 }
 
 TEST(posix__listens_everywhere_in_both_families)
@@ -285,7 +286,7 @@ TEST(posix__listens_on_several_addresses_at_once)
 {
     cgrpc_io one, two;
     CHECK(begin("127.0.0.1:0"));
-    CHECK(cgrpc_posix_listen(&posix, &server, "unix:/tmp/cgrpc_two.sock") ==
+    CHECK(cgrpc_posix_listen(&posix, &server, unix_at("two")) ==
           CGRPC_SUCCESS);
     CHECK(connect_here(&one));
     CHECK(connect_to(cgrpc_posix_address(&posix, 1), &two));
@@ -339,12 +340,12 @@ TEST(posix__replaces_a_socket_file_that_nobody_listens_on)
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     memset(&left, 0, sizeof(left));
     left.sun_family = AF_UNIX;
-    strcpy(left.sun_path, "/tmp/cgrpc_stale.sock");
+    strcpy(left.sun_path, unix_at("stale") + 5);
     unlink(left.sun_path);
     CHECK(bind(fd, (struct sockaddr *)&left, sizeof(left)) == 0);
     close(fd);
-    CHECK(begin("unix:/tmp/cgrpc_stale.sock"));
-    refuses_address("unix:/tmp/cgrpc_stale.sock", CGRPC_E_IO, "stop what");
+    CHECK(begin(unix_at("stale")));
+    refuses_address(unix_at("stale"), CGRPC_E_IO, "stop what");
     end();
 }
 
@@ -382,7 +383,7 @@ TEST(posix__a_missing_unix_socket_is_told_at_once)
     cgrpc_io io;
     CHECK(cgrpc_posix_init(&posix) == CGRPC_SUCCESS);
     port_of_test = &posix;
-    CHECK(!connect_to("unix:/tmp/cgrpc_no_such.sock", &io));
+    CHECK(!connect_to(unix_at("no_such"), &io));
     CHECK(strstr(cgrpc_posix_error(&posix), "is the server running") != NULL);
     cgrpc_posix_close(&posix);
 }
@@ -449,7 +450,7 @@ TEST(posix__carries_megabytes_through_partial_writes_over_tcp)
 
 TEST(posix__carries_megabytes_through_partial_writes_over_a_unix_socket)
 {
-    carries_megabytes("unix:/tmp/cgrpc_large.sock");
+    carries_megabytes(unix_at("large"));
 }
 
 /* The server's end of a plain client's stream, left to the test. */

@@ -97,7 +97,8 @@ def suites():
               BUILD + GRPC, build("host")
               + [script("tests/interop/examples.py", "--bin", host)]),
         Suite("generator", "protoc-gen-cgrpc: its output, golden and compiled",
-              False, BUILD + CLANG, [script("tests/generator/run.py")]),
+              False, BUILD + CLANG + ("python3-venv",),
+              [script("tests/generator/run.py")]),
         Suite("conformance", "h2spec on the server, h2specd on the client",
               False, BUILD, build("host")
               + [script("tests/conformance/h2spec.py", "--server", guide)
