@@ -5836,7 +5836,7 @@ static void cg_server_said(cgrpc_call *call)
 /* Sends a message of which a copy may be kept: what finds no room now goes
  * to `spill` and waits there as call->rest. */
 static cg_outcome cg_message_put_once(cgrpc_call *call, const void *message,
-                                  uint8_t *spill, uint32_t room)
+                                      uint8_t *spill, uint32_t room)
 {
     cg_sink sink;
     cg_sink_init(&sink, call);
@@ -5882,6 +5882,7 @@ static bool cg_call_never_fits(const cgrpc_call *call)
 static const char cg_status_0[] = "0";
 static const char cg_identity[] = "identity";
 static const char cg_type_text[] = "text/plain";
+
 /* What the first header block of a reply says. */
 static void cg_server_begin_reply(cgrpc_call *call, cg_writer *out)
 {

@@ -1,0 +1,111 @@
+/* The client's mistakes of the past: each was made once, and is not to be
+ * made again.
+ *
+ *   cc -std=c99 -I. -Iport tests/unit/test_regressions_client.c -o t && ./t
+ */
+#define CGRPC_IMPLEMENTATION
+#define CGRPC_NANOPB 0
+#define CGRPC_HUFFMAN_ENCODE 0
+#include "cgrpc_memory.h"
+#include "wire.h"
+#include "test.h"
+#include "client_rig.h"
+
+enum { TX = 128, FRAME_HEAD = 9, PREFIX = 5, DAY_MS = 86400000 };
+
+CGRPC_CHANNEL_DEFINE(normal, 256, 512);
+CGRPC_CHANNEL_DEFINE(narrow, 256, TX);
+
+/* Polls as often as the channel asks for it, and no more: run() would hide
+ * that it does not ask. */
+static void run_as_told(void)
+{
+    int polls = 0;
+    while (cgrpc_channel_poll(channel) == 0 && ++polls < 100)
+        listen_to_client();
+    listen_to_client();
+    CHECK(polls < 100);
+}
+
+/* ---- raw messages ---- */
+
+static void drop_by_an_error(void) { trailers(1, CGRPC_INTERNAL); }
+static void drop_by_a_second_message(void) { say(1, 0, "again"); }
+static void drop_by_a_reset(void) { reset(1, INTERNAL_ERROR); }
+static void drop_by_cancelling(void) { cgrpc_call_cancel(&one); }
+
+/* What cgrpc_recv() returns lies in the call's buffer until the next one
+ * takes it out; by then an error may have emptied the buffer. */
+TEST(recv__survives_a_raw_message_that_was_dropped_meanwhile)
+{
+    static void (*const drops[])(void) = {
+        drop_by_an_error, drop_by_a_second_message, drop_by_a_reset,
+        drop_by_cancelling
+    };
+    size_t i;
+    for (i = 0; i < sizeof(drops) / sizeof(drops[0]); i++) {
+        cgrpc_bytes got;
+        start(&normal);
+        CHECK(cgrpc_start(channel, &one, &rig_methods[COLLECT], NULL, NULL,
+                          done, NULL) == CGRPC_SUCCESS);
+        run();
+        answer(1);
+        say(1, 0, "hello");
+        CHECK(cgrpc_recv(&one, &got) == CGRPC_GOT);
+        CHECK(got.len == 5 && memcmp(got.data, "hello", 5) == 0);
+        drops[i]();
+        CHECK(cgrpc_recv(&one, &got) == CGRPC_END);
+        CHECK(dones == 1 && done_status != CGRPC_OK);
+    }
+}
+
+/* ---- sending ---- */
+
+/* The only thing left to say, when the buffer is full to the last byte. */
+TEST(send_end__goes_out_once_there_is_room)
+{
+    static const uint8_t zeros[TX];
+    cgrpc_bytes filling;
+    filling.data = zeros;
+    filling.len = TX - FRAME_HEAD - PREFIX;
+    start(&narrow);
+    begin(&one, COLLECT, NULL);
+    run();
+    wire_forget(&reader);
+    CHECK(cgrpc_send(&one, &filling));
+    cgrpc_send_end(&one);
+    run_as_told();
+    SAID("D1 ");
+    SAID("D1. ");
+}
+
+/* ---- the clock ---- */
+
+/* A time to retry that is 25 days old looks like one that is to come. */
+TEST(channel__retries_after_the_clock_has_wrapped)
+{
+    int day;
+    start_desk(&normal);
+    refuse = 1;
+    dones = 0;
+    begin(&one, UNARY, NULL);
+    run();
+    ENDED(CGRPC_UNAVAILABLE);
+    for (day = 0; day < 26; day++) {
+        now_ms += DAY_MS;
+        cgrpc_channel_poll(channel);
+    }
+    begin(&one, UNARY, NULL);
+    run();
+    CHECK(dials == 2);
+    greet();
+    reply(1, "hello");
+    ENDED(CGRPC_OK);
+}
+
+TESTS = {
+    RUN(recv__survives_a_raw_message_that_was_dropped_meanwhile),
+    RUN(send_end__goes_out_once_there_is_room),
+    RUN(channel__retries_after_the_clock_has_wrapped),
+    TESTS_END
+};

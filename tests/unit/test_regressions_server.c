@@ -1,0 +1,240 @@
+/* The server's mistakes of the past: each was made once, and is not to be
+ * made again.
+ *
+ *   cc -std=c99 -I. -Iport tests/unit/test_regressions_server.c -o t && ./t
+ */
+#define CGRPC_IMPLEMENTATION
+#define CGRPC_NANOPB 0
+#define CGRPC_HUFFMAN_ENCODE 0
+#include "cgrpc_memory.h"
+#include "wire.h"
+#include "test.h"
+#include "server_rig.h"
+
+enum { MANY = 24, DEAD_MS = 250, MINUTE_MS = 60000, HOUR_MS = 3600000 };
+
+CGRPC_SERVER_DEFINE(big, 1, 2, 100000, 512, RIG_SCRATCH);
+CGRPC_SERVER_DEFINE(many, 1, MANY, 64, 128, RIG_SCRATCH);
+CGRPC_SERVER_DEFINE(two, 1, 2, 256, 128, RIG_SCRATCH);
+CGRPC_SERVER_DEFINE(small, 1, 1, 256, 128, RIG_SCRATCH);
+
+/* What is put from here on arrives at once, when it is sent. */
+static void record(void)
+{
+    session.len = 0;
+    recording = true;
+}
+
+/* ... and that without running the server. */
+static void send_record(void)
+{
+    recording = false;
+    CHECK(cgrpc_memory_write(mine(peer), session.data, session.len) ==
+          session.len);
+}
+
+/* Polls as often as the server asks for it, and no more: run() would hide
+ * that it does not ask. */
+static void run_as_told(void)
+{
+    int polls = 0;
+    while (cgrpc_server_poll(server) == 0 && ++polls < 100) listen_to(peer);
+    listen_to(peer);
+    CHECK(polls < 100);
+}
+
+static cgrpc_status hold(cgrpc_call *call, const cgrpc_bytes *in,
+                         cgrpc_bytes *out)
+{
+    (void)call;
+    (void)in;
+    (void)out;
+    return CGRPC_PENDING;
+}
+
+/* ---- credit ---- */
+
+/* The 65,535 bytes that hold until then become 100,005 with the ACK. Credit
+ * that filled them up before came on top of that. */
+TEST(flow__gives_no_credit_beyond_the_buffer_before_the_ack)
+{
+    start_silent(&big, 0);
+    put(PREFACE, sizeof(PREFACE) - 1);
+    settings(0);
+    SAID("S 3=2 4=100005\n");
+    wire_forget(&peer->reader);
+    request(1, "Chat", "");
+    QUIET();
+    frame(SETTINGS, ACK, 0, NULL, 0);
+    QUIET();
+}
+
+/* There is room for the credit of 9 streams at a time. */
+TEST(poll__says_when_owed_credit_can_go)
+{
+    static char text[64];
+    uint32_t id;
+    memset(text, 'a', sizeof(text));
+    start(&many);
+    on_call[CHAT] = collect;
+    for (id = 1; id < 2 * MANY; id += 2) request(id, "Chat", "");
+    wire_forget(&peer->reader);
+    record();
+    for (id = 1; id < 2 * MANY; id += 2) message(id, 0, text, sizeof(text));
+    send_record();
+    run_as_told();
+    for (id = 1; id < 2 * MANY; id += 2) {
+        char line[32];
+        sprintf(line, "W%u 69\n", (unsigned)id);
+        SAID(line);
+    }
+}
+
+/* ---- ends of calls ---- */
+
+static cgrpc_status echo_with_large_trailers(cgrpc_call *call,
+                                             const cgrpc_bytes *in,
+                                             cgrpc_bytes *out)
+{
+    static uint8_t value[90]; /* 120 in base64 */
+    memset(value, 'x', sizeof(value));
+    CHECK(cgrpc_metadata_add(call, CGRPC_TRAILING, "x-c-bin", value,
+                             sizeof(value)) == CGRPC_SUCCESS);
+    *out = *in;
+    return CGRPC_OK;
+}
+
+/* They will never fit: there is nothing to wait for. */
+TEST(reply__with_trailers_too_large_ends_at_once)
+{
+    start(&small);
+    on_call[UNARY] = echo_with_large_trailers;
+    request(1, "Unary", "");
+    wire_forget(&peer->reader);
+    record();
+    say(1, END_STREAM, "hi");
+    send_record();
+    run_as_told();
+    SAID("D1 \\00\\00\\00\\00\\02hi\n");
+    SAID("H1. grpc-status=8");
+}
+
+TEST(slot__is_not_pinned_by_a_zero_window_and_a_long_timeout)
+{
+    start(&small);
+    settings(1, INITIAL_WINDOW_SIZE, 0u);
+    request(1, "Unary", "grpc-timeout: 99999999H\n");
+    say(1, END_STREAM, "hi");
+    wait_ms(HOUR_MS);
+    SAID("R1 ");
+    wire_forget(&peer->reader);
+    request(3, "Unary", "");
+    say(3, END_STREAM, "hi");
+    SAYS(REPLY_HEAD(3));
+}
+
+static cgrpc_call *victim;
+
+static cgrpc_status hold_and_be_victim(cgrpc_call *call, const cgrpc_bytes *in,
+                                       cgrpc_bytes *out)
+{
+    (void)in;
+    (void)out;
+    victim = call;
+    return CGRPC_PENDING;
+}
+
+static cgrpc_status cancel_victim(cgrpc_call *call, const cgrpc_bytes *in,
+                                  cgrpc_bytes *out)
+{
+    (void)call;
+    (void)in;
+    (void)out;
+    cgrpc_call_cancel(victim);
+    return CGRPC_PENDING;
+}
+
+/* The client has read the reset and counts the stream as closed. Which of
+ * the two calls has its turn first differs from poll to poll. */
+TEST(slot__of_a_cancelled_call_is_free_for_the_next_stream)
+{
+    int polls_before;
+    for (polls_before = 0; polls_before < 2; polls_before++) {
+        start(&two);
+        on_call[CHAT] = hold_and_be_victim;
+        on_call[UNARY] = cancel_victim;
+        request(1, "Chat", "");
+        say(1, 0, "hi");
+        request(3, "Unary", "");
+        wire_forget(&peer->reader);
+        if (polls_before) cgrpc_server_poll(server);
+        record();
+        say(3, END_STREAM, "x");
+        send_record();
+        cgrpc_server_poll(server);
+        listen_to(peer);
+        SAYS("R1 8\n");
+        request(5, "Chat", "");
+        DID_NOT_SAY("R5");
+    }
+}
+
+/* ---- ends of connections ---- */
+
+/* Its block begins between the two GOAWAYs, or after the second. */
+TEST(drain__ends_though_a_header_block_is_never_finished)
+{
+    int late;
+    for (late = 0; late < 2; late++) {
+        start(&two);
+        on_call[CHAT] = hold;
+        request(1, "Chat", ""); /* keeps the connection */
+        cgrpc_server_drain(server);
+        run();
+        if (late) frame(PING, ACK, 0, "cgdrain", 8);
+        CHECK(wire_count(&peer->reader, "G") == (late ? 2 : 1));
+        frame(HEADERS, 0, 3, "\203", 1);
+        CHECK(!cgrpc_server_idle(server));
+        wait_ms(MINUTE_MS);
+        wait_ms(MINUTE_MS);
+        CHECK(cgrpc_server_idle(server));
+    }
+}
+
+TEST(drain__that_found_no_room_begins_when_there_is)
+{
+    int i;
+    start(&small);
+    record();
+    for (i = 0; i < 9; i++) ping("12345678"); /* 153 bytes for 128 */
+    send_record();
+    cgrpc_server_drain(server);
+    run_as_told();
+    SAID("G 2147483647 0\n");
+}
+
+/* HEADERS that end a connection, but not their block. */
+TEST(conn__that_is_dead_keeps_its_short_timer)
+{
+    start(&small);
+    request(1, "Unary", "");
+    say(1, END_STREAM, "hi");
+    wire_forget(&peer->reader);
+    frame(HEADERS, 0, 1, "\210", 1);
+    SAYS("G 1 5\n");
+    CHECK(cgrpc_server_poll(server) <= DEAD_MS);
+    wait_ms(DEAD_MS);
+    dial(&peers[1], 0); /* the only place is free again */
+}
+
+TESTS = {
+    RUN(flow__gives_no_credit_beyond_the_buffer_before_the_ack),
+    RUN(poll__says_when_owed_credit_can_go),
+    RUN(reply__with_trailers_too_large_ends_at_once),
+    RUN(slot__is_not_pinned_by_a_zero_window_and_a_long_timeout),
+    RUN(slot__of_a_cancelled_call_is_free_for_the_next_stream),
+    RUN(drain__ends_though_a_header_block_is_never_finished),
+    RUN(drain__that_found_no_room_begins_when_there_is),
+    RUN(conn__that_is_dead_keeps_its_short_timer),
+    TESTS_END
+};
