@@ -3226,7 +3226,8 @@ static void cg_closed_remember(cgrpc_conn *conn, uint32_t id, uint8_t how,
                                uint8_t code)
 {
     size_t tries;
-    for (tries = 0; tries < CGRPC_CLOSED_STREAMS; tries++) {
+    for (tries = 0; how != CG_BOTH_ENDED && tries < CGRPC_CLOSED_STREAMS;
+         tries++) { /* it may have closed before, and be reset now */
         cgrpc_closed *slot = &conn->closed[tries];
         if (slot->id == id && slot->how == CG_RESET_OWED)
             return;
@@ -6447,13 +6448,29 @@ static uint32_t cg_server_call_timer(cgrpc_call *call, uint32_t now)
     }
 }
 
-static void cg_server_serve(cgrpc_server *server, cgrpc_conn *conn,
-                            uint32_t now)
+/* The same, once all was written; frees a slot that a peer may fill next.
+ * Its hook may have ended other calls: they are looked at again. */
+static uint32_t cg_server_settle(cgrpc_call *call, uint32_t now)
+{
+    if (call->stage != CG_OVER)
+        return cg_server_call_timer(call, now);
+    cg_server_turn(call, now);
+    return 0;
+}
+
+/* Writes what a connection has to say. Returns as cg_conn_timer() does. */
+static uint32_t cg_server_serve(cgrpc_server *server, cgrpc_conn *conn,
+                                uint32_t now)
 {
     if (server->draining)
         cg_conn_drain(conn);
-    if (!cg_conn_write(conn, now) || cg_conn_spent(conn, now))
+    if (!cg_conn_write(conn, now) || cg_conn_spent(conn, now)) {
         cg_conn_close(conn);
+        return UINT32_MAX;
+    }
+    if (server->draining && !conn->draining && !conn->dead && conn->wrote)
+        return 0; /* now there is room to say so */
+    return cg_conn_timer(conn, now);
 }
 
 uint32_t cgrpc_server_poll(cgrpc_server *server)
@@ -6476,23 +6493,13 @@ uint32_t cgrpc_server_poll(cgrpc_server *server)
             cg_server_turn(call, now);
     }
     server->turn = server->turn + 1 < count ? server->turn + 1 : 0;
-    for (i = 0; i < memory->conn_count; i++) {
-        cgrpc_conn *conn = &memory->conns[i];
-        if (conn->ops)
-            cg_server_serve(server, conn, now);
-        if (conn->ops)
-            wait = cg_min32(wait, cg_conn_timer(conn, now));
-        if (conn->ops && server->draining && !conn->draining && !conn->dead &&
-            conn->wrote)
-            wait = 0;
-    }
-    for (i = 0; i < count; i++)
-        if (memory->calls[i].stage == CG_OVER)
-            cg_server_turn(&memory->calls[i], now);
+    for (i = 0; i < memory->conn_count; i++)
+        if (memory->conns[i].ops)
+            wait = cg_min32(wait,
+                            cg_server_serve(server, &memory->conns[i], now));
     for (i = 0; i < count; i++)
         if (memory->calls[i].stage != CG_FREE)
-            wait = cg_min32(wait,
-                            cg_server_call_timer(&memory->calls[i], now));
+            wait = cg_min32(wait, cg_server_settle(&memory->calls[i], now));
     server->running = 0;
     return wait;
 }
