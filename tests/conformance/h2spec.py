@@ -212,7 +212,7 @@ def taken(port):
             return True
 
 
-def test_client(options):
+def run_client(options):
     """After its summary h2specd floods its output with accept errors, so it
     is read line by line and then killed."""
     command = [deps.go_tool("h2specd"), "-h", "127.0.0.1", "-o", "1", "-f",
@@ -243,6 +243,16 @@ def test_client(options):
         process.wait()
     if counts is None:
         deps.die("h2specd gave up: a client that never connects ends its run")
+    return counts
+
+
+def test_client(options):
+    """h2specd judges by the second, and a loaded machine may miss one: what
+    fails must fail twice."""
+    counts = run_client(options)
+    if counts[1]:
+        print("once more, for h2specd judges by the second:")
+        counts = run_client(options)
     return counts
 
 
