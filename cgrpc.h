@@ -3,9 +3,9 @@
  * WHAT IT IS
  *   All four kinds of RPC, on both sides, over real HTTP/2 (RFC 9113) with
  *   real HPACK (RFC 7541): deadlines, cancellation, metadata, flow control,
- *   status details. Messages are nanopb structs or raw bytes. It talks to
- *   every other gRPC implementation as that one is: grpcurl, Go, Python,
- *   C++, Java, Node, Rust, proxies.
+ *   status details. Messages are nanopb structs or raw bytes. It is made to
+ *   talk to every other gRPC implementation as that one is; the tests hold
+ *   it against Python's grpcio, the C core, in both directions.
  *   No heap, no threads, no mutable globals. The core does no I/O: it eats
  *   bytes, makes bytes and asks for the time; port/ joins it to sockets.
  *   All RAM stands in objects that you define, so sizeof and the linker's
