@@ -139,7 +139,7 @@
  * THREADS
  *   One loop (a task, a super-loop, a thread) owns a port with its servers
  *   and channels, and calls every function. Only cgrpc_call_wake() may be
- *   called from elsewhere, an ISR included: it writes one byte. Wake the
+ *   called from elsewhere, an ISR included: it writes two bytes. Wake the
  *   loop itself by the port's own means.
  *
  * TIME
@@ -477,7 +477,7 @@ cgrpc_result cgrpc_fail_details(cgrpc_call *call, const void *details,
                                 size_t len);
 
 /* A handler that returned CGRPC_PENDING or CGRPC_NEXT is called again soon.
- * One volatile byte is written: safe from an ISR or another thread, which
+ * Two volatile bytes are written: safe from an ISR or another thread, which
  * must wake the loop by its port's own means. Spurious wakes are harmless. */
 void cgrpc_call_wake(cgrpc_call *call);
 
@@ -507,7 +507,8 @@ uint32_t cgrpc_call_now(const cgrpc_call *call);
 const cgrpc_method *cgrpc_call_method(const cgrpc_call *call);
 /* The peer's address as the port wrote it. */
 const char *cgrpc_call_peer(const cgrpc_call *call);
-/* Server: what the client calls this host. "" if it was not kept. */
+/* Server: what the client calls this host, kept if ":authority" is among
+ * the registered keys; otherwise "". */
 const char *cgrpc_call_authority(const cgrpc_call *call);
 
 /* Metadata. Keys are lower case; those ending in "-bin" carry any bytes, here
@@ -564,6 +565,15 @@ typedef struct cgrpc_vocabulary {
     uint8_t wanted[8]; /* a bit for each name id below 64 */
 } cgrpc_vocabulary;
 
+/* What a server or a channel is to its connections and calls; it stands
+ * first in both. */
+typedef struct cgrpc_side {
+    cgrpc_port *port; /* NULL: its init has failed, or was not called */
+    cgrpc_vocabulary words;
+    volatile uint8_t woken; /* one of its calls is */
+    bool running;           /* it is being polled */
+} cgrpc_side;
+
 /* A field of the peer's dynamic table: sizes and meaning, no text. */
 typedef struct cgrpc_hpack_entry {
     uint16_t size; /* as RFC 7541, 4.1 counts; top bit: its name is wanted */
@@ -606,9 +616,7 @@ typedef struct cgrpc_hpack_decoder {
     cgrpc_arena *arena;           /* where the texts of this block go */
     cgrpc_arena store;            /* texts that table entries refer to */
     const cgrpc_vocabulary *vocabulary;
-    void (*field)(void *context, uint8_t name, uint32_t value,
-                  unsigned flags);
-    void *context;
+    uint32_t what;                /* the field, once it is complete */
     cgrpc_hpack_entry table[CGRPC_HPACK_TABLE_BYTES / 32];
 } cgrpc_hpack_decoder;
 
@@ -739,7 +747,7 @@ typedef struct cgrpc_server_desc {
     cgrpc_port *port; /* only `now` is used */
     const cgrpc_serving *services;
     size_t service_count;
-    const char *const *keys; /* request metadata to keep */
+    const char *const *keys; /* request metadata to keep; ":authority" too */
     size_t key_count;
 } cgrpc_server_desc;
 
@@ -818,39 +826,37 @@ void cgrpc_server_stop(cgrpc_server *server);
 #define CGRPC_CALL_BYTES(RX_BYTES)                                        \
     (CGRPC_MAX(RX_BYTES, 8) + 5 + CGRPC_METADATA_BYTES)
 
-/* Bytes and flags stand first: small offsets make small code. */
+/* Bytes stand first: small offsets make small code. Flags that are looked at
+ * often are bytes too. */
 struct cgrpc_call {
     uint8_t stage;        /* cg_stage */
     uint8_t status;
     volatile uint8_t woken;
     uint8_t not_grpc;     /* plain HTTP: its status less 400 */
-    unsigned has_deadline : 1;
-    unsigned has_length : 1;   /* content_left counts */
-    unsigned is_server : 1;
-    unsigned headers_in : 1;
-    unsigned headers_out : 1;
-    unsigned ended_in : 1;     /* END_STREAM came */
-    unsigned ended_out : 1;    /* END_STREAM was written */
+    bool is_server;
+    bool has_deadline;
+    bool has_length;      /* content_left counts */
+    bool headers_in, headers_out;
+    bool ended_in;        /* END_STREAM came */
+    bool ended_out;       /* END_STREAM was written */
+    bool blocked;         /* a send found no room */
+    bool waiting;         /* the handler waits for a wake */
+    bool hooked;          /* the hook has run */
+    unsigned ran : 1;     /* the handler has run */
+    unsigned replied : 1; /* one message was sent */
+    unsigned told_end : 1;     /* the handler has seen the end of input */
+    unsigned null_run : 1;     /* the handler was last run without `in` */
+    unsigned refusing : 1;     /* names the encodings that are known */
     unsigned end_wanted : 1;   /* client: after what is written, END_STREAM */
-    unsigned ran : 1;          /* the handler has run */
-    unsigned blocked : 1;      /* a send found no room */
-    unsigned replied : 1;      /* one message was sent */
-    unsigned waiting : 1;      /* the handler waits for a wake */
     unsigned request_sent : 1; /* client: of a unary side */
     unsigned received : 1;     /* client: a message was taken */
     unsigned taken : 1;        /* client: a raw message is in use */
-    unsigned refusing : 1;     /* names the encodings that are known */
-    unsigned told_end : 1;     /* the handler has seen the end of input */
-    unsigned hooked : 1;       /* the hook has run */
     unsigned wait_ready : 1;   /* client: no fail-fast */
     unsigned retried : 1;      /* client: refused unprocessed once */
-    unsigned null_run : 1;     /* the handler was last run without `in` */
-    uint8_t *memory;           /* metadata, then the receive buffer */
-    size_t memory_bytes;
     cgrpc_call *next;     /* on its connection's or channel's list */
     cgrpc_conn *conn;     /* NULL: has no stream (yet, or any more) */
     const cgrpc_method *method;
-    void *owner;          /* the server or channel */
+    cgrpc_side *side;     /* its server or channel */
     const cgrpc_serving *serving; /* server: whose handler runs */
     const void *request;  /* client: the one message of a unary side */
     void *response;       /* client: where a unary answer goes */
@@ -866,6 +872,7 @@ struct cgrpc_call {
     uint32_t tx_sent;
     uint32_t tx_check;    /* over the bytes sent of it */
     uint32_t tx_need;     /* room that a waiting message needs */
+    uint32_t rx_cap;      /* the receive buffer stands behind metadata */
     cgrpc_arena metadata;
     cgrpc_end_hook hook;  /* on_end, or done */
     void *user;
@@ -873,13 +880,9 @@ struct cgrpc_call {
 
 /* What a header block said so far. */
 typedef struct cgrpc_head {
-    bool regular;   /* a field that is not a pseudo-header came */
-    bool malformed; /* RFC 9113, 8.1.1: reset the stream */
-    bool overflow;  /* metadata beyond CGRPC_METADATA_BYTES */
-    bool lost;      /* a text of the table that is no longer there */
-    bool bad_value; /* a metadata value that cannot be decoded */
+    uint8_t flags;  /* of all fields together: CG_FIELD_... */
     uint16_t seen;  /* a bit a slot */
-    uint32_t value[11];
+    uint32_t value[13];
 } cgrpc_head;
 
 /* The last streams that ended, so that late frames are known, and the
@@ -894,17 +897,16 @@ typedef struct cgrpc_closed {
 struct cgrpc_conn {
     uint8_t state;        /* cg_parse */
     uint8_t frame_type, frame_flags, frame_pad;
+    uint8_t only;         /* type of the one frame that may come; or CG_ANY */
     uint8_t need, small_len; /* bytes looked at together; gathered */
     uint8_t closed_next;
     uint8_t draining;     /* 1: first GOAWAY sent, 2: the last */
     uint8_t error;        /* what a dead connection died of */
     bool is_server;
     bool dead;            /* discards everything */
-    bool settings_in;     /* the peer's SETTINGS came */
     bool settings_acked;
     bool flushing;        /* the ACK of a table size 0 is awaited */
     bool block_ends;      /* the block in progress carries END_STREAM */
-    bool trailers;
     bool goaway_in;
     bool pause;           /* no more input in this turn */
     bool credit_due;
@@ -915,16 +917,16 @@ struct cgrpc_conn {
     bool goaway_due;      /* ... of a connection that died of `error` */
     bool useful;          /* a header block of a call came */
     bool wrote;           /* the last attempt moved bytes */
+    bool waited_for;      /* a call of a server waits for room */
     bool timed;           /* something must happen until `timer` */
     const struct cgrpc_conn_ops *ops; /* NULL: this slot is free */
-    void *owner;          /* the server or channel */
+    cgrpc_side *side;     /* its server or channel */
     cgrpc_call *calls;    /* with an open stream */
     cgrpc_call *call;     /* of the frame in progress; NULL: discard */
     uint8_t *tx;
     uint32_t tx_cap, tx_start, tx_end;
     uint32_t frame_id, frame_left;
     uint32_t last_id;     /* highest stream that the opener has used */
-    uint32_t block_id;    /* stream of the header block in progress */
     uint32_t block_bytes;
     uint32_t goaway_id;   /* the peer processes no streams above it */
     uint32_t goaway_said; /* nor do we above this one */
@@ -952,26 +954,24 @@ struct cgrpc_conn {
 };
 
 struct cgrpc_server {
+    cgrpc_side side;
     const cgrpc_server_memory *memory;
-    cgrpc_server_desc desc;
-    cgrpc_vocabulary words;
     cgrpc_word *scratch;
     cgrpc_word *states;
     uint32_t turn;      /* the call that goes first */
-    unsigned draining : 1;
-    unsigned running : 1;
+    uint32_t over;      /* calls that have ended, and wait for their turn */
+    bool draining;
 };
 
 struct cgrpc_channel {
+    cgrpc_side side;
     const cgrpc_channel_memory *memory;
     cgrpc_conn *conn;
     cgrpc_call *calls;  /* that wait for a stream, or for their hook */
     cgrpc_channel_desc desc;
-    cgrpc_vocabulary words;
     uint32_t backoff;   /* milliseconds; 0: the last attempt succeeded */
     uint32_t retry_at;
     uint32_t random;
-    bool running;
     bool closing;
     bool failed;        /* waits until retry_at */
 };
@@ -993,8 +993,9 @@ template <class T, class A> static inline T cgrpc_init_of(A memory)
 }
 static inline cgrpc_call cgrpc_call_of(uint8_t *memory, size_t bytes)
 {
-    cgrpc_call made = cgrpc_init_of<cgrpc_call>(memory);
-    made.memory_bytes = bytes;
+    cgrpc_call made = cgrpc_call();
+    made.metadata.base = memory;
+    made.rx_cap = (uint32_t)(bytes - CGRPC_METADATA_BYTES);
     return made;
 }
 #define CGRPC_INIT(type, pointer) cgrpc_init_of<type>(pointer)
@@ -1002,7 +1003,8 @@ static inline cgrpc_call cgrpc_call_of(uint8_t *memory, size_t bytes)
 #else
 #define CGRPC_INIT(type, pointer) { .memory = (pointer) }
 #define CGRPC_CALL_INIT(bytes)                                            \
-    { .memory = (bytes), .memory_bytes = sizeof(bytes) }
+    { .metadata = { (bytes), 0, 0 },                                      \
+      .rx_cap = sizeof(bytes) - CGRPC_METADATA_BYTES }
 #endif
 
 #endif /* CGRPC_H */
@@ -1165,7 +1167,7 @@ enum {
     CG_VALUE_MALFORMED = 0xFFFFFF
 };
 
-/* What the field callback is told besides. */
+/* What there is to say of a field besides. */
 enum {
     CG_FIELD_MALFORMED = 1, /* RFC 9113, 8.2.1: a stream error */
     CG_FIELD_LOST = 2,      /* its text is no longer in the store */
@@ -1355,7 +1357,8 @@ static void cg_vocabulary_want_all(cgrpc_vocabulary *v)
 {
     unsigned name;
     for (name = 0; name <= CG_NAME_KNOWN; ++name)
-        if (CGRPC_METADATA_ALL == 2 || !cg_name_is_reserved(name))
+        if (CGRPC_METADATA_ALL == 2 || name == CG_NAME_AUTHORITY ||
+            !cg_name_is_reserved(name))
             cg_vocabulary_want(v, name);
 }
 
@@ -1369,14 +1372,14 @@ static bool cg_vocabulary_init(cgrpc_vocabulary *v, const char *const *keys,
     if (key_count > CG_NAME_MALFORMED - CG_NAME_KNOWN - 1)
         return false;
     for (at = 0; at < key_count; ++at) {
-        if (!cg_name_is_key(keys[at]))
+        unsigned name = cg_name_find(v, keys[at]);
+        if (name != CG_NAME_AUTHORITY && !cg_name_is_key(keys[at]))
             return false;
-        cg_vocabulary_want(v, cg_name_find(v, keys[at]));
+        cg_vocabulary_want(v, name);
     }
     v->keys = keys;
     v->key_count = (uint8_t)key_count;
-    /* the bit of CG_NAME_UNKNOWN falls: further keys get their own ids */
-    v->wanted[0] = (v->wanted[0] & 0xFE) | 1u << CG_NAME_AUTHORITY;
+    v->wanted[0] &= 0xFE; /* unknown names: registered ones have own ids */
     cg_vocabulary_want(v, CG_NAME_GRPC_MESSAGE);
     cg_vocabulary_want(v, CG_NAME_GRPC_DETAILS);
     if (CGRPC_METADATA_ALL != 0)
@@ -2015,14 +2018,8 @@ static uint32_t cg_value_meaning(cgrpc_hpack_decoder *d)
 /* ---- fields ---- */
 
 enum { CG_AT_FIELD, CG_AT_INDEX, CG_AT_LENGTH, CG_AT_LENGTH_MORE,
-       CG_AT_STRING, CG_AT_ERROR };
+       CG_AT_STRING, CG_AT_LOOKUP, CG_AT_DONE, CG_AT_ERROR };
 enum { CG_KIND_LITERAL, CG_KIND_RESIZE, CG_KIND_ADD, CG_KIND_INDEXED };
-
-static void cg_hpack_report(cgrpc_hpack_decoder *d, uint32_t what,
-                            unsigned flags)
-{
-    d->field(d->context, (uint8_t)(what >> 24), what & 0xFFFFFF, flags);
-}
 
 /* A field that is more than an index is complete. */
 static void cg_hpack_end_field(cgrpc_hpack_decoder *d, uint32_t what)
@@ -2030,8 +2027,8 @@ static void cg_hpack_end_field(cgrpc_hpack_decoder *d, uint32_t what)
     if (cg_what_is_malformed(what))
         d->flags |= CG_FIELD_MALFORMED;
     cg_text_commit(d);
-    d->state = CG_AT_FIELD;
-    cg_hpack_report(d, what, d->flags);
+    d->what = what;
+    d->state = CG_AT_DONE;
 }
 
 /* A name or a value begins. It is compared with words from `word` on. */
@@ -2105,7 +2102,6 @@ static CG_APART void cg_hpack_recall(cgrpc_hpack_decoder *d, unsigned index,
                                      uint32_t what)
 {
     const char *text;
-    d->flags = 0;
     d->name = (uint8_t)(what >> 24);
     if (index < 62) {
         text = cg_static_text(index);
@@ -2143,10 +2139,11 @@ static void cg_hpack_indexed(cgrpc_hpack_decoder *d, unsigned index)
         d->state = CG_AT_ERROR;
         return;
     }
+    d->what = what;
+    d->flags = 0;
+    d->state = CG_AT_DONE;
     if (special)
         cg_hpack_recall(d, index, what);
-    else
-        cg_hpack_report(d, what, 0);
 }
 
 /* RFC 7541, 6.3: only before the first field, and within our limit. */
@@ -2335,8 +2332,8 @@ static void cg_hpack_end_string(cgrpc_hpack_decoder *d)
 }
 
 /* Takes some bytes of a string and returns how many. */
-static CG_APART size_t cg_hpack_string(cgrpc_hpack_decoder *d,
-                                       const uint8_t *in, size_t len)
+static size_t cg_hpack_string(cgrpc_hpack_decoder *d,
+                              const uint8_t *in, size_t len)
 {
     len = cg_min(len, d->number);
     d->number -= (uint32_t)len;
@@ -2385,8 +2382,10 @@ static void cg_hpack_begin_string(cgrpc_hpack_decoder *d)
 static void cg_hpack_end_index(cgrpc_hpack_decoder *d)
 {
     d->state = CG_AT_FIELD;
-    if (d->kind == CG_KIND_INDEXED)
+    if (d->kind == CG_KIND_INDEXED) {
+        d->state = CG_AT_LOOKUP;
         return;
+    }
     if (d->kind == CG_KIND_RESIZE) {
         cg_hpack_resize(d);
         return;
@@ -2411,8 +2410,8 @@ static bool cg_hpack_begin_field(cgrpc_hpack_decoder *d, unsigned byte)
     return cg_hpack_begin_int(d, byte, mask);
 }
 
-/* true: that was the last of an index in d->number. */
-static CG_APART bool cg_hpack_byte(cgrpc_hpack_decoder *d, unsigned byte)
+/* One byte of what is no string. */
+static void cg_hpack_byte(cgrpc_hpack_decoder *d, unsigned byte)
 {
     bool complete;
     if (d->state == CG_AT_FIELD) {
@@ -2425,19 +2424,30 @@ static CG_APART bool cg_hpack_byte(cgrpc_hpack_decoder *d, unsigned byte)
         complete = cg_hpack_continue_int(d, byte);
     }
     if (!complete)
-        return false;
-    if (d->state != CG_AT_INDEX) {
+        return;
+    if (d->state == CG_AT_INDEX)
+        cg_hpack_end_index(d);
+    else
         cg_hpack_begin_string(d);
-        return false;
-    }
-    cg_hpack_end_index(d);
-    return d->kind == CG_KIND_INDEXED;
+}
+
+/* Some bytes of what is more than an index of one byte. */
+static CG_APART const uint8_t *cg_hpack_bytes(cgrpc_hpack_decoder *d,
+                                              const uint8_t *in,
+                                              const uint8_t *end)
+{
+    cg_text_resume(d);
+    if (d->state == CG_AT_ERROR)
+        return end;
+    if (d->state == CG_AT_STRING)
+        return in + cg_hpack_string(d, in, (size_t)(end - in));
+    cg_hpack_byte(d, *in);
+    return in + 1;
 }
 
 /* ---- the decoder ---- */
 
-/* `store` holds the texts of table entries, as records. The caller then
- * sets `field` and `context`. */
+/* `store` holds the texts of table entries, as records. */
 static void cg_hpack_init(cgrpc_hpack_decoder *d, const cgrpc_vocabulary *v,
                           uint8_t *store, size_t store_cap)
 {
@@ -2467,29 +2477,37 @@ static void cg_hpack_begin(cgrpc_hpack_decoder *d, cgrpc_arena *arena,
     d->keep = false;
 }
 
-/* Some bytes of it. false: COMPRESSION_ERROR, for good. */
-static bool cg_hpack_decode(cgrpc_hpack_decoder *d, const uint8_t *in,
-                            size_t len)
+/* Takes some bytes of it, not beyond the end of a field, and returns what is
+ * left: a loop around it asks cg_hpack_took() each time. */
+static const uint8_t *cg_hpack_step(cgrpc_hpack_decoder *d, const uint8_t *in,
+                                    const uint8_t *end)
 {
-    const uint8_t *end = in + len;
-    cg_text_resume(d);
-    while (in < end) {
-        unsigned index = *in - 0x80u;
-        if (d->state == CG_AT_FIELD && index < 0x7F) {
-            ++in; /* the common case */
-        } else if (d->state == CG_AT_STRING) {
-            in += cg_hpack_string(d, in, (size_t)(end - in));
-            continue;
-        } else if (d->state == CG_AT_ERROR) {
-            return false;
-        } else {
-            if (!cg_hpack_byte(d, *in++))
-                continue;
-            index = d->number;
-        }
-        cg_hpack_indexed(d, index);
+    unsigned index = *in - 0x80u;
+    if (d->state == CG_AT_FIELD && index < 0x7F) {
+        ++in; /* the common case */
+    } else {
+        in = cg_hpack_bytes(d, in, end);
+        if (d->state != CG_AT_LOOKUP)
+            return in;
+        index = d->number;
     }
-    return d->state != CG_AT_ERROR;
+    cg_hpack_indexed(d, index);
+    return in;
+}
+
+/* A field is complete: d->what and d->flags tell which. */
+static bool cg_hpack_took(cgrpc_hpack_decoder *d)
+{
+    if (d->state != CG_AT_DONE)
+        return false;
+    d->state = CG_AT_FIELD;
+    return true;
+}
+
+/* COMPRESSION_ERROR, for good. */
+static bool cg_hpack_failed(const cgrpc_hpack_decoder *d)
+{
+    return d->state == CG_AT_ERROR;
 }
 
 /* The block is over. false: COMPRESSION_ERROR, it stopped within a field. */
@@ -2961,6 +2979,15 @@ static void cg_metadata_explain(cgrpc_arena *a, unsigned which,
     (void)cg_metadata_put(a, &r);
 }
 
+/* Drops text and details of a failure that did not come about: their names
+ * differ in one bit. */
+static void cg_metadata_excuse(cgrpc_arena *a)
+{
+    cg_record_remove(a, CG_LABEL(CG_OUT_TRAILING, CG_NAME_GRPC_MESSAGE),
+                     CG_LABEL_ALL ^ CG_NAME_GRPC_MESSAGE ^
+                         CG_NAME_GRPC_DETAILS);
+}
+
 /* Writes all records with that tag into a header block. */
 static void cg_metadata_encode(const cgrpc_arena *a,
                                const cgrpc_vocabulary *v, unsigned which,
@@ -3000,7 +3027,7 @@ static uint32_t cg_time_left(uint32_t then, uint32_t now)
 
 enum { CG_DATA, CG_HEADERS, CG_PRIORITY, CG_RST_STREAM, CG_SETTINGS,
        CG_PUSH_PROMISE, CG_PING, CG_GOAWAY, CG_WINDOW_UPDATE,
-       CG_CONTINUATION };
+       CG_CONTINUATION, CG_ANY };
 enum { CG_ACK = 0x1, CG_END_STREAM = 0x1, CG_END_HEADERS = 0x4,
        CG_PADDED = 0x8, CG_WITH_PRIORITY = 0x20 };
 enum { CG_NO_ERROR, CG_PROTOCOL_ERROR, CG_INTERNAL_ERROR,
@@ -3097,21 +3124,16 @@ static bool cg_flow_grow(int32_t *window, int32_t credit)
 enum { CG_FREE, CG_QUEUED, CG_OPEN, CG_FINISHING, CG_LINGERING,
        CG_OVER }; /* cgrpc_call.stage */
 
-static uint32_t cg_rx_cap(const cgrpc_call *call)
-{
-    return (uint32_t)(call->memory_bytes - CGRPC_METADATA_BYTES);
-}
-
 static uint8_t *cg_rx(const cgrpc_call *call)
 {
-    return call->memory + CGRPC_METADATA_BYTES;
+    return call->metadata.base + CGRPC_METADATA_BYTES;
 }
 
 /* What the stream must be able to receive before anybody waits: the rest of
  * the message in progress; between messages, the largest one. */
 static uint32_t cg_flow_need(const cgrpc_call *call)
 {
-    uint32_t cap = cg_rx_cap(call), total;
+    uint32_t cap = call->rx_cap, total;
     if (call->rx_len < 5)
         return cap - call->rx_len;
     total = cg_get32(cg_rx(call) + 1);
@@ -3128,7 +3150,7 @@ static int32_t cg_flow_coming(const cgrpc_conn *conn)
 
 static void cg_flow_credit_call(cgrpc_conn *conn, cgrpc_call *call)
 {
-    int32_t owed = (int32_t)(cg_rx_cap(call) - call->rx_len) - call->rx_window;
+    int32_t owed = (int32_t)(call->rx_cap - call->rx_len) - call->rx_window;
     if (conn->is_server && !conn->settings_acked)
         return;
     if (call == conn->call)
@@ -3302,7 +3324,7 @@ static void cg_stream_reset(cgrpc_call *call, uint8_t code)
 /* The fields of the header block in progress that mean something here, each
  * with a slot in cgrpc_head: RFC 9113, 8.2 and 8.3, and gRPC's own. */
 enum { CG_TYPE_NONE = 0 }; /* a content-type that is not gRPC's */
-enum { CG_NO_SLOT = 0, CG_HAS_AUTHORITY = 1, CG_HAS_METHOD = 2,
+enum { CG_HAS_OTHER = 0, CG_HAS_AUTHORITY = 1, CG_HAS_METHOD = 2,
        CG_HAS_PATH = 3, CG_HAS_SCHEME = 4, CG_HAS_STATUS = 5,
        CG_HAS_TYPE = 6, CG_HAS_TIMEOUT = 7, CG_HAS_ENCODING = 8,
        CG_HAS_GRPC_STATUS = 9, CG_HAS_LENGTH = 10, CG_HAS_TE = 11,
@@ -3318,10 +3340,12 @@ static const uint8_t cg_head_slots[CG_NAME_KNOWN + 1] = {
     CG_FORBIDDEN, CG_FORBIDDEN
 };
 
-static unsigned cg_head_slot(uint8_t name)
-{
-    return name <= CG_NAME_KNOWN ? cg_head_slots[name] : (unsigned)CG_NO_SLOT;
-}
+#define CG_HEAD_PSEUDO 0x3Eu /* bits of CG_HAS_AUTHORITY to CG_HAS_STATUS */
+#define CG_HEAD_JUDGED                                                    \
+    (CG_HEAD_PSEUDO | 1u << CG_HAS_LENGTH | 1u << CG_HAS_TE |             \
+     1u << CG_FORBIDDEN)
+/* A malformed one is an error of gRPC's, not of HTTP's. */
+#define CG_HEAD_LENIENT (1u << CG_HAS_TIMEOUT | 1u << CG_HAS_GRPC_STATUS)
 
 static bool cg_head_has(const cgrpc_head *head, unsigned slot)
 {
@@ -3334,47 +3358,31 @@ static bool cg_head_allows(const cgrpc_conn *conn, unsigned slot,
                            uint32_t value)
 {
     const cgrpc_head *head = &conn->head;
-    bool again = cg_head_has(head, slot);
-    if (slot == CG_HAS_LENGTH)
-        return !again || value == head->value[slot];
     if (slot > CG_HAS_LENGTH)
         return slot == CG_HAS_TE && value == CG_TE_TRAILERS;
-    return !again && !head->regular && !conn->trailers &&
+    if (slot == CG_HAS_LENGTH)
+        return !cg_head_has(head, slot) || value == head->value[slot];
+    return (head->seen & (1u << slot | ~CG_HEAD_PSEUDO)) == 0 &&
            conn->is_server == (slot != CG_HAS_STATUS);
 }
 
-/* What the decoder says of a field besides its value. A malformed timeout or
- * status is an error of gRPC's, not of HTTP's. */
-static void cg_head_flags(cgrpc_head *head, unsigned slot, unsigned flags)
+/* A field that is complete. */
+static void cg_head_field(cgrpc_conn *conn, uint32_t what, unsigned flags)
 {
-    if (flags & CG_FIELD_OVERFLOW && slot != CG_HAS_AUTHORITY)
-        head->overflow = true; /* (that one may be missing) */
-    if (flags & CG_FIELD_LOST && slot != CG_HAS_AUTHORITY)
-        head->lost = true;
-    if (flags & CG_FIELD_NO_BASE64)
-        head->bad_value = true;
-    if (flags & CG_FIELD_MALFORMED && slot != CG_HAS_TIMEOUT &&
-        slot != CG_HAS_GRPC_STATUS)
-        head->malformed = true;
-}
-
-static void cg_head_field(void *context, uint8_t name, uint32_t value,
-                          unsigned flags)
-{
-    cgrpc_conn *conn = (cgrpc_conn *)context;
     cgrpc_head *head = &conn->head;
-    unsigned slot = cg_head_slot(name);
-    if (flags)
-        cg_head_flags(head, slot, flags);
-    if (slot - CG_HAS_TYPE > CG_HAS_GRPC_STATUS - CG_HAS_TYPE && slot &&
-        !cg_head_allows(conn, slot, value))
-        head->malformed = true;
-    if (slot - 1 >= CG_HAS_STATUS)
-        head->regular = true;
-    if (slot - 1 >= CG_HAS_LENGTH)
-        return;
-    head->seen = (uint16_t)(head->seen | 1u << slot);
-    head->value[slot] = value;
+    unsigned name = what >> 24, slot = 0, bit;
+    if (name <= CG_NAME_KNOWN)
+        slot = cg_head_slots[name];
+    what &= 0xFFFFFF;
+    bit = 1u << slot;
+    if (flags != 0 && (bit & CG_HEAD_LENIENT) != 0)
+        flags &= ~(unsigned)CG_FIELD_MALFORMED;
+    if ((bit & CG_HEAD_JUDGED) != 0 && !cg_head_allows(conn, slot, what))
+        flags |= CG_FIELD_MALFORMED;
+    if (flags != 0)
+        head->flags = (uint8_t)(head->flags | flags);
+    head->seen = (uint16_t)(head->seen | bit);
+    head->value[slot] = what;
 }
 
 /* ======================================================================
@@ -3397,8 +3405,6 @@ typedef struct cgrpc_conn_ops {
     void (*goaway)(cgrpc_conn *conn, uint32_t last);
     /* the connection is of no more use; its calls were not told */
     void (*lost)(cgrpc_conn *conn);
-    const cgrpc_vocabulary *(*words)(cgrpc_conn *conn);
-    uint32_t (*now)(cgrpc_conn *conn);
 } cgrpc_conn_ops;
 
 enum { CG_READ_HEAD, CG_READ_PREFIX, CG_READ_FIXED, CG_READ_BODY, CG_READ_SKIP,
@@ -3417,9 +3423,14 @@ enum {
 
 static const char cg_preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+static uint32_t cg_side_now(const cgrpc_side *side)
+{
+    return side->port->now(side->port->context);
+}
+
 static void cg_conn_set_timer(cgrpc_conn *conn, uint32_t ms)
 {
-    conn->timer = conn->ops->now(conn) + ms;
+    conn->timer = cg_side_now(conn->side) + ms;
     conn->timed = true;
 }
 
@@ -3596,7 +3607,7 @@ static void cg_conn_drain_last(cgrpc_conn *conn)
         return;
     conn->timed = !cg_frame_goaway(conn, conn->last_id, CG_NO_ERROR);
     conn->draining = conn->timed ? 1 : 2;
-    if (conn->draining == 2 && conn->block_id)
+    if (conn->draining == 2 && conn->only == CG_CONTINUATION)
         cg_conn_set_timer(conn, CG_GREET_MS);
 }
 
@@ -3679,37 +3690,49 @@ static void cg_conn_fixed(cgrpc_conn *conn, const uint8_t *in)
 
 static void cg_conn_block_begin(cgrpc_conn *conn, cgrpc_call *call)
 {
+    bool ends = (conn->frame_flags & CG_END_STREAM) != 0;
+    bool trailers = call && call->headers_in;
     memset(&conn->head, 0, sizeof conn->head);
     conn->call = call;
-    conn->block_id = conn->frame_id;
+    conn->only = CG_CONTINUATION;
     conn->block_bytes = 0;
     if (!(conn->frame_flags & CG_END_HEADERS) && conn->draining != 1 &&
         !conn->dead)
         cg_conn_set_timer(conn, CG_GREET_MS);
-    conn->block_ends = (conn->frame_flags & CG_END_STREAM) != 0;
-    conn->trailers = call && call->headers_in;
+    conn->block_ends = ends;
+    if (trailers) /* no pseudo-field may come any more */
+        conn->head.seen = 1u << CG_HAS_OTHER;
     /* Trailers of a request have no reader, and its handler may be adding to
      * the arena meanwhile. */
     cg_hpack_begin(&conn->decoder,
-                   call && !(conn->is_server && conn->trailers)
+                   call && !(conn->is_server && trailers)
                        ? &call->metadata : NULL,
-                   conn->trailers || (conn->block_ends && !conn->is_server)
-                       ? CG_IN_TRAILING : CG_IN_INITIAL);
+                   trailers || (ends && !conn->is_server) ? CG_IN_TRAILING
+                                                          : CG_IN_INITIAL);
 }
 
 static void cg_conn_block(cgrpc_conn *conn, const uint8_t *in, uint32_t len)
 {
+    cgrpc_hpack_decoder *decoder = &conn->decoder;
+    const uint8_t *end = in + len;
     conn->block_bytes += len;
-    if (conn->block_bytes > CG_BLOCK_LIMIT)
+    if (conn->block_bytes > CG_BLOCK_LIMIT) {
         cg_conn_fail(conn, CG_ENHANCE_YOUR_CALM);
-    else if (!cg_hpack_decode(&conn->decoder, in, len))
+        return;
+    }
+    while (in < end) {
+        in = cg_hpack_step(decoder, in, end);
+        if (cg_hpack_took(decoder))
+            cg_head_field(conn, decoder->what, decoder->flags);
+    }
+    if (cg_hpack_failed(decoder))
         cg_conn_fail(conn, CG_COMPRESSION_ERROR);
 }
 
 static void cg_conn_block_end(cgrpc_conn *conn)
 {
     cgrpc_call *call = conn->call;
-    conn->block_id = 0;
+    conn->only = CG_ANY;
     conn->call = NULL;
     conn->timed = conn->timed && conn->draining == 1;
     conn->useful = conn->useful || call != NULL;
@@ -3825,62 +3848,71 @@ static void cg_conn_data_end(cgrpc_conn *conn)
 
 /* --- the frame machine --- */
 
-/* What a frame of each type must look like: its exact length, if it has one,
- * and its stream. */
+/* What a frame of each type must look like: not without a stream, not with
+ * one, only on a stream that was opened; and its length, or the least. */
 enum { CG_ON_CONN = 0x80, CG_ON_STREAM = 0x40, CG_ON_USED = 0x20,
-       CG_NEVER = 0x10 };
+       CG_AT_LEAST = 0x10 };
 static const uint8_t cg_frame_rules[] = {
     CG_ON_STREAM | CG_ON_USED,     /* DATA */
     CG_ON_STREAM,                  /* HEADERS */
     CG_ON_STREAM | 5,              /* PRIORITY */
     CG_ON_STREAM | CG_ON_USED | 4, /* RST_STREAM */
-    CG_ON_CONN,                    /* SETTINGS */
-    CG_NEVER,                      /* PUSH_PROMISE */
+    CG_ON_CONN | CG_AT_LEAST,      /* SETTINGS */
+    CG_ON_CONN | CG_ON_STREAM,     /* PUSH_PROMISE: never */
     CG_ON_CONN | 8,                /* PING */
-    CG_ON_CONN,                    /* GOAWAY */
+    CG_ON_CONN | CG_AT_LEAST | 8,  /* GOAWAY */
     CG_ON_USED | 4,                /* WINDOW_UPDATE */
     CG_ON_STREAM                   /* CONTINUATION */
 };
 
-/* Checks that hold whatever a frame says; 0 or an error code. */
-static uint8_t cg_frame_check(const cgrpc_conn *conn)
+/* The peer's SETTINGS came, the first frame of all. */
+static bool cg_conn_greeted(const cgrpc_conn *conn)
+{
+    return conn->only != CG_SETTINGS;
+}
+
+static bool cg_frame_is_ack(const cgrpc_conn *conn)
+{
+    return conn->frame_type == CG_SETTINGS && (conn->frame_flags & CG_ACK);
+}
+
+/* Checks that hold whatever a frame says; 0 or an error code. `last` is the
+ * stream of the frame before. */
+static uint8_t cg_frame_check(const cgrpc_conn *conn, uint32_t last)
 {
     uint32_t len = conn->frame_left, id = conn->frame_id;
-    uint8_t type = conn->frame_type, rule, exact;
-    bool ack = type == CG_SETTINGS && (conn->frame_flags & CG_ACK);
+    uint8_t type = conn->frame_type, only = conn->only, rule, exact;
     if (len > CG_MAX_FRAME)
         return CG_FRAME_SIZE_ERROR;
-    if (!conn->settings_in && (type != CG_SETTINGS || ack))
+    if (only == CG_ANY ? type == CG_CONTINUATION : type != only)
         return CG_PROTOCOL_ERROR;
-    if (conn->block_id ? (type != CG_CONTINUATION || id != conn->block_id)
-                       : type == CG_CONTINUATION)
+    if (only == CG_CONTINUATION && id != last)
         return CG_PROTOCOL_ERROR;
     if (type > CG_CONTINUATION)
         return CG_NO_ERROR;
     rule = cg_frame_rules[type];
     exact = rule & 15;
-    if (rule & CG_NEVER || (rule & CG_ON_CONN && id) ||
-        (rule & CG_ON_STREAM && !id) ||
+    if (rule & (id ? CG_ON_CONN : CG_ON_STREAM) ||
         (rule & CG_ON_USED && id && cg_conn_idle(conn, id)))
         return CG_PROTOCOL_ERROR;
-    if ((exact && len != exact) || (type == CG_SETTINGS && len % 6) ||
-        (ack && len) || (type == CG_GOAWAY && len < 8))
+    if (exact && (rule & CG_AT_LEAST ? len < exact : len != exact))
         return CG_FRAME_SIZE_ERROR;
-    return CG_NO_ERROR;
+    if (!cg_frame_is_ack(conn))
+        return CG_NO_ERROR;
+    if (only == CG_SETTINGS)
+        return CG_PROTOCOL_ERROR;
+    return len ? CG_FRAME_SIZE_ERROR : CG_NO_ERROR;
 }
 
 /* Pad length and priority fields in front of a body. */
 static uint32_t cg_frame_prefix(const cgrpc_conn *conn)
 {
-    uint32_t len = 0;
-    if (conn->frame_type > CG_HEADERS)
+    unsigned flags = conn->frame_flags & (CG_PADDED | CG_WITH_PRIORITY);
+    if (conn->frame_type == CG_DATA)
+        flags &= CG_PADDED;
+    if (!flags || conn->frame_type > CG_HEADERS)
         return 0;
-    if (conn->frame_flags & CG_PADDED)
-        len += 1;
-    if (conn->frame_type == CG_HEADERS &&
-        (conn->frame_flags & CG_WITH_PRIORITY))
-        len += 5;
-    return len;
+    return (flags & CG_PADDED ? 1 : 0) + (flags & CG_WITH_PRIORITY ? 5u : 0);
 }
 
 /* The next `need` bytes are looked at together. */
@@ -3905,9 +3937,9 @@ static void cg_frame_end(cgrpc_conn *conn)
             cg_conn_block_end(conn);
         break;
     case CG_SETTINGS:
-        if (!conn->settings_in && !conn->draining)
+        if (!cg_conn_greeted(conn) && !conn->draining)
             conn->timed = false;
-        conn->settings_in = true;
+        conn->only = CG_ANY;
         if (conn->frame_flags & CG_ACK) {
             cg_conn_settings_ack(conn);
             break;
@@ -3925,7 +3957,7 @@ static void cg_frame_end(cgrpc_conn *conn)
 /* What comes after the frame's header, or after its prefix. */
 static void cg_frame_body(cgrpc_conn *conn)
 {
-    uint32_t left = conn->frame_left;
+    uint32_t left = conn->frame_left, piece = 6;
     uint8_t type = conn->frame_type;
     if (type == CG_DATA && left == conn->frame_pad &&
         !(conn->frame_flags & CG_END_STREAM))
@@ -3936,22 +3968,26 @@ static void cg_frame_body(cgrpc_conn *conn)
         conn->state = CG_READ_SKIP;
     else if (type <= CG_HEADERS || type == CG_CONTINUATION)
         conn->state = CG_READ_BODY;
-    else
-        cg_conn_expect(conn, CG_READ_FIXED,
-                       type == CG_SETTINGS ? 6 : cg_min32(left, 8));
+    else {
+        if (type != CG_SETTINGS)
+            piece = cg_frame_rules[type] & 15;
+        if (left < piece)
+            cg_conn_fail(conn, CG_FRAME_SIZE_ERROR);
+        cg_conn_expect(conn, CG_READ_FIXED, piece);
+    }
 }
 
 /* A frame's header has come: judge it, and go where its payload leads. */
 static void cg_frame_begin(cgrpc_conn *conn, const uint8_t *in)
 {
-    uint32_t prefix;
+    uint32_t prefix, last = conn->frame_id;
     uint8_t error;
     conn->frame_left = cg_get24(in);
     conn->frame_type = in[3];
     conn->frame_flags = in[4];
     conn->frame_id = cg_get32(in + 5) & 0x7fffffff;
     conn->frame_pad = 0;
-    error = cg_frame_check(conn);
+    error = cg_frame_check(conn, last);
     prefix = cg_frame_prefix(conn);
     if (!error && prefix > conn->frame_left)
         error = CG_FRAME_SIZE_ERROR;
@@ -3987,10 +4023,10 @@ static void cg_frame_prefix_end(cgrpc_conn *conn, const uint8_t *in)
 static void cg_frame_fixed_end(cgrpc_conn *conn, const uint8_t *in)
 {
     cg_conn_fixed(conn, in);
-    if (conn->frame_left == 0)
-        cg_frame_end(conn);
-    else if (conn->frame_type == CG_GOAWAY)
+    if (conn->frame_type == CG_GOAWAY)
         conn->state = CG_READ_SKIP;
+    if (conn->frame_left == 0 || conn->frame_type == CG_SETTINGS)
+        cg_frame_body(conn);
 }
 
 /* Looks at `need` bytes: where they lie, or gathered if they come in parts. */
@@ -4021,25 +4057,18 @@ static uint32_t cg_conn_at_piece(cgrpc_conn *conn, const uint8_t *in,
 static uint32_t cg_conn_at_body(cgrpc_conn *conn, const uint8_t *in,
                                 uint32_t len)
 {
-    uint32_t used = cg_min32(len, conn->frame_left - conn->frame_pad);
+    bool skip = conn->state == CG_READ_SKIP;
+    uint32_t used = conn->frame_left - (skip ? 0 : conn->frame_pad);
+    used = cg_min32(len, used);
     conn->frame_left -= used;
-    if (conn->frame_type != CG_DATA)
+    if (!skip && conn->frame_type != CG_DATA)
         cg_conn_block(conn, in, used);
-    else if (conn->call)
+    else if (!skip && conn->call)
         conn->ops->data(conn->call, in, used);
     if (conn->frame_left == 0)
         cg_frame_end(conn);
     else if (conn->frame_left == conn->frame_pad)
         conn->state = CG_READ_SKIP;
-    return used;
-}
-
-static uint32_t cg_conn_at_skip(cgrpc_conn *conn, uint32_t len)
-{
-    uint32_t used = cg_min32(len, conn->frame_left);
-    conn->frame_left -= used;
-    if (conn->frame_left == 0)
-        cg_frame_end(conn);
     return used;
 }
 
@@ -4076,10 +4105,8 @@ static uint32_t cg_conn_input(cgrpc_conn *conn, const uint8_t *in,
                     * call has ended: its slot must be free first */
         if (conn->state < CG_READ_BODY)
             at += cg_conn_at_piece(conn, p, len - at);
-        else if (conn->state == CG_READ_BODY)
+        else if (conn->state < CG_READ_PREFACE)
             at += cg_conn_at_body(conn, p, len - at);
-        else if (conn->state == CG_READ_SKIP)
-            at += cg_conn_at_skip(conn, len - at);
         else
             at += cg_conn_at_preface(conn, p, len - at);
     }
@@ -4185,11 +4212,11 @@ static uint32_t cg_conn_timer(const cgrpc_conn *conn, uint32_t now)
 static void cg_conn_begin(cgrpc_conn *conn, const cgrpc_io *io,
                           uint8_t *memory, uint32_t bytes)
 {
-    void *owner = conn->owner;
+    cgrpc_side *side = conn->side;
     const cgrpc_conn_ops *ops = conn->ops;
     bool is_server = conn->is_server;
     memset(conn, 0, sizeof *conn);
-    conn->owner = owner;
+    conn->side = side;
     conn->ops = ops;
     conn->is_server = is_server;
     conn->io = *io;
@@ -4199,17 +4226,16 @@ static void cg_conn_begin(cgrpc_conn *conn, const cgrpc_io *io,
     conn->tx = memory + CGRPC_METADATA_BYTES;
     conn->tx_cap = bytes - CGRPC_METADATA_BYTES;
     conn->peer_window = conn->tx_window = conn->rx_window = CG_FIRST_WINDOW;
+    conn->only = CG_SETTINGS;
     conn->peer_frame = CG_MAX_FRAME;
     conn->peer_streams = UINT32_MAX;
     conn->peer_table = conn->peer_table_low = 4096;
     conn->goaway_id = conn->goaway_said = 0x7fffffff;
     conn->bucket = CGRPC_ABUSE_BURST;
-    conn->bucket_time = conn->moved = ops->now(conn);
+    conn->bucket_time = conn->moved = cg_side_now(side);
     cg_conn_set_timer(conn, CG_GREET_MS);
-    cg_hpack_init(&conn->decoder, ops->words(conn), memory,
+    cg_hpack_init(&conn->decoder, &side->words, memory,
                   CGRPC_METADATA_BYTES);
-    conn->decoder.field = cg_head_field;
-    conn->decoder.context = conn;
     cg_hpack_encoder_init(&conn->encoder);
 }
 
@@ -4595,34 +4621,9 @@ static cg_outcome cg_message_put(cgrpc_call *call, const void *message,
  * the message at its front is judged as soon as its prefix is there.
  * ====================================================================== */
 
-static const cgrpc_vocabulary *cg_call_words(const cgrpc_call *call)
-{
-#if !CGRPC_CLIENT
-    return &((const cgrpc_server *)call->owner)->words;
-#elif !CGRPC_SERVER
-    return &((const cgrpc_channel *)call->owner)->words;
-#else
-    return call->is_server ? &((const cgrpc_server *)call->owner)->words
-                           : &((const cgrpc_channel *)call->owner)->words;
-#endif
-}
-
-static cgrpc_port *cg_call_port(const cgrpc_call *call)
-{
-#if !CGRPC_CLIENT
-    return ((const cgrpc_server *)call->owner)->desc.port;
-#elif !CGRPC_SERVER
-    return ((const cgrpc_channel *)call->owner)->desc.port;
-#else
-    return call->is_server ? ((const cgrpc_server *)call->owner)->desc.port
-                           : ((const cgrpc_channel *)call->owner)->desc.port;
-#endif
-}
-
 static uint32_t cg_call_now(const cgrpc_call *call)
 {
-    const cgrpc_port *port = cg_call_port(call);
-    return port->now(port->context);
+    return cg_side_now(call->side);
 }
 
 /* The peer sends a stream of messages on this call, not just one. */
@@ -4632,15 +4633,14 @@ static bool cg_call_streams_in(const cgrpc_call *call)
             (call->is_server ? CGRPC_CLIENT_STREAM : CGRPC_SERVER_STREAM)) != 0;
 }
 
-/* Prepares a call object for a new RPC; memory and owner stay. */
-static void cg_call_clear(cgrpc_call *call, void *owner, bool is_server)
+/* Prepares a call object for a new RPC; its memory stays. */
+static void cg_call_clear(cgrpc_call *call, cgrpc_side *side, bool is_server)
 {
-    uint8_t *memory = call->memory;
-    size_t bytes = call->memory_bytes;
+    uint8_t *memory = call->metadata.base;
+    uint32_t rx_cap = call->rx_cap;
     memset(call, 0, sizeof *call);
-    call->memory = memory;
-    call->memory_bytes = bytes;
-    call->owner = owner;
+    call->rx_cap = rx_cap;
+    call->side = side;
     call->is_server = is_server;
     call->metadata.base = memory;
     call->metadata.cap = CGRPC_METADATA_BYTES;
@@ -4649,7 +4649,7 @@ static void cg_call_clear(cgrpc_call *call, void *owner, bool is_server)
 /* Runs the hook, once; blocking calls are refused meanwhile. */
 static void cg_call_run_hook(cgrpc_call *call)
 {
-    cgrpc_port *port = cg_call_port(call);
+    cgrpc_port *port = call->side->port;
     bool outer = port->in_handler;
     if (call->hooked)
         return;
@@ -4698,11 +4698,11 @@ static cgrpc_status cg_rx_judge(const cgrpc_call *call, const char **why)
     if (call->rx_len < 5 && (!call->rx_len || !call->ended_in))
         return CGRPC_OK;
     len = call->rx_len < 5 ? 0 : cg_get32(rx + 1);
-    if (len > cg_rx_cap(call) - 5) {
+    if (len > call->rx_cap - 5) {
         *why = CG_TEXT("message over the receiver's limit");
         CGRPC_LOG(1, "cgrpc: %s: a message of %lu bytes is over RX_BYTES "
                   "(%lu)\n", call->method->path, (unsigned long)len,
-                  (unsigned long)cg_rx_cap(call) - 5);
+                  (unsigned long)call->rx_cap - 5);
         return CGRPC_RESOURCE_EXHAUSTED;
     }
     if (call->ended_in && call->rx_len < len + 5) {
@@ -4761,11 +4761,16 @@ static void cg_call_need_all(cgrpc_call *call)
 void cgrpc_call_init(cgrpc_call *call, uint8_t *memory, size_t bytes)
 {
     memset(call, 0, sizeof *call);
-    call->memory = memory;
-    call->memory_bytes = bytes;
+    call->metadata.base = memory;
+    if (bytes > CGRPC_METADATA_BYTES)
+        call->rx_cap = (uint32_t)(bytes - CGRPC_METADATA_BYTES);
 }
 
-void cgrpc_call_wake(cgrpc_call *call) { call->woken = 1; }
+void cgrpc_call_wake(cgrpc_call *call)
+{
+    call->woken = 1;
+    call->side->woken = 1;
+}
 
 void cgrpc_call_on_end(cgrpc_call *call, cgrpc_end_hook hook)
 {
@@ -4814,7 +4819,7 @@ bool cgrpc_recv_ended(const cgrpc_call *call)
 const char *cgrpc_metadata_find(const cgrpc_call *call, int which,
                                 const char *key, size_t nth, size_t *len)
 {
-    return cg_metadata_find(&call->metadata, cg_call_words(call),
+    return cg_metadata_find(&call->metadata, &call->side->words,
                             which == CGRPC_TRAILING ? CG_IN_TRAILING
                                                     : CG_IN_INITIAL,
                             key, nth, len);
@@ -4823,7 +4828,7 @@ const char *cgrpc_metadata_find(const cgrpc_call *call, int which,
 bool cgrpc_metadata_next(const cgrpc_call *call, int which, size_t *at,
                          cgrpc_metadata *out)
 {
-    return cg_metadata_next(&call->metadata, cg_call_words(call),
+    return cg_metadata_next(&call->metadata, &call->side->words,
                             which == CGRPC_TRAILING ? CG_IN_TRAILING
                                                     : CG_IN_INITIAL,
                             at, out);
@@ -4839,7 +4844,7 @@ cgrpc_result cgrpc_metadata_add(cgrpc_call *call, int which, const char *key,
     item.key = key;
     item.value = value;
     item.len = len;
-    return cg_metadata_add(&call->metadata, cg_call_words(call),
+    return cg_metadata_add(&call->metadata, &call->side->words,
                            which == CGRPC_TRAILING ? CG_OUT_TRAILING
                                                    : CG_OUT_INITIAL, &item);
 }
@@ -4863,7 +4868,7 @@ enum { CG_BACKOFF_FIRST = 1000, CG_BACKOFF_MOST = 120000 };
 
 static cgrpc_channel *cg_channel_of(const cgrpc_call *call)
 {
-    return (cgrpc_channel *)call->owner;
+    return (cgrpc_channel *)call->side;
 }
 
 static cgrpc_status cg_status_of_http(uint32_t http)
@@ -4932,7 +4937,8 @@ static bool cg_client_again(cgrpc_call *call)
         (call->method->kind & CGRPC_CLIENT_STREAM) || channel->closing)
         return false;
     call->retried = 1;
-    call->ended_out = call->request_sent = 0;
+    call->ended_out = false;
+    call->request_sent = 0;
     call->tx_total = call->tx_sent = call->tx_need = 0;
     call->stage = CG_QUEUED;
     return true;
@@ -4964,7 +4970,7 @@ static bool cg_client_put_headers(cgrpc_call *call)
                           desc->user_agent);
     if (left != UINT32_MAX)
         cg_hpack_put_timeout(encoder, &block.out, left);
-    cg_metadata_encode(&call->metadata, cg_call_words(call), CG_OUT_INITIAL,
+    cg_metadata_encode(&call->metadata, &call->side->words, CG_OUT_INITIAL,
                        encoder, &block.out);
     return cg_block_end(&block, call, 0);
 }
@@ -5001,11 +5007,6 @@ static void cg_client_pump(cgrpc_call *call)
 }
 
 /* --- what the connection reports --- */
-
-static cgrpc_channel *cg_client_at(const cgrpc_conn *conn)
-{
-    return (cgrpc_channel *)conn->owner;
-}
 
 static cgrpc_call *cg_client_refuse(cgrpc_conn *conn, uint32_t id)
 {
@@ -5077,13 +5078,13 @@ static void cg_client_headers(cgrpc_call *call, const cgrpc_head *head,
                               bool end)
 {
     bool trailers = call->headers_in;
-    if (head->malformed || (trailers && !end) ||
+    if (head->flags & CG_FIELD_MALFORMED || (trailers && !end) ||
         (!trailers && !cg_head_has(head, CG_HAS_STATUS))) {
         cg_client_over(call, CGRPC_INTERNAL,
                        CG_TEXT("malformed header block"), CG_PROTOCOL_ERROR);
         return;
     }
-    if ((head->overflow || head->lost) &&
+    if (head->flags & (CG_FIELD_OVERFLOW | CG_FIELD_LOST) &&
         !(end && head->value[CG_HAS_GRPC_STATUS])) {
         cg_client_over(call, CGRPC_RESOURCE_EXHAUSTED,
                        CG_TEXT("metadata over the client's limit"),
@@ -5135,7 +5136,7 @@ static void cg_client_data(cgrpc_call *call, const uint8_t *in, uint32_t len)
             cg_client_over(call, (cgrpc_status)call->status, NULL, CG_CANCEL);
         return;
     }
-    if (len > cg_rx_cap(call) - call->rx_len) {
+    if (len > call->rx_cap - call->rx_len) {
         cg_client_over(call, CGRPC_RESOURCE_EXHAUSTED,
                        CG_TEXT("more data than the window allowed"),
                        CG_FLOW_CONTROL_ERROR);
@@ -5199,21 +5200,9 @@ static void cg_client_lost(cgrpc_conn *conn)
                        CG_TEXT("the connection was lost"), CG_NO_ERROR);
 }
 
-static const cgrpc_vocabulary *cg_client_words(cgrpc_conn *conn)
-{
-    return &cg_client_at(conn)->words;
-}
-
-static uint32_t cg_client_clock(cgrpc_conn *conn)
-{
-    const cgrpc_port *port = cg_client_at(conn)->desc.port;
-    return port->now(port->context);
-}
-
 static const cgrpc_conn_ops cg_client_ops = {
     cg_client_refuse, cg_client_headers, cg_client_data, cg_client_ended,
-    cg_client_reset, cg_client_goaway, cg_client_lost, cg_client_words,
-    cg_client_clock
+    cg_client_reset, cg_client_goaway, cg_client_lost
 };
 
 /* --- the connection --- */
@@ -5253,7 +5242,7 @@ static void cg_channel_failed(cgrpc_channel *channel, uint32_t now)
  * once if the connection was of use, or the first time that it was not. */
 static void cg_channel_drop(cgrpc_channel *channel, uint32_t now)
 {
-    bool useful = channel->conn->useful, greeted = channel->conn->settings_in;
+    bool useful = channel->conn->useful, greeted = cg_conn_greeted(channel->conn);
     cg_conn_close(channel->conn);
     if (useful)
         channel->backoff = 0;
@@ -5267,7 +5256,7 @@ static void cg_channel_drop(cgrpc_channel *channel, uint32_t now)
 
 static void cg_channel_connect(cgrpc_channel *channel, uint32_t now)
 {
-    const cgrpc_port *port = channel->desc.port;
+    const cgrpc_port *port = channel->side.port;
     cgrpc_conn *conn = channel->conn;
     cgrpc_io io;
     if (channel->failed && cg_time_left(channel->retry_at, now) > 0)
@@ -5279,21 +5268,21 @@ static void cg_channel_connect(cgrpc_channel *channel, uint32_t now)
         return;
     }
     conn->ops = &cg_client_ops;
-    conn->owner = channel;
+    conn->side = &channel->side;
     conn->is_server = 0;
     cg_conn_begin(conn, &io, channel->memory->conn_bytes,
                   (uint32_t)channel->memory->conn_size);
     conn->peer = channel->desc.target;
     memcpy(conn->tx, cg_preface, sizeof cg_preface - 1);
     conn->tx_end = sizeof cg_preface - 1;
-    cg_conn_greet(conn, 4, cg_rx_cap(channel->memory->call));
+    cg_conn_greet(conn, 4, channel->memory->call->rx_cap);
 }
 
 /* The connection takes new streams. */
 static bool cg_channel_ready(const cgrpc_channel *channel)
 {
     const cgrpc_conn *conn = channel->conn;
-    return conn->ops && conn->settings_in && !conn->dead &&
+    return conn->ops && cg_conn_greeted(conn) && !conn->dead &&
            !conn->goaway_in && conn->last_id < 0x7ffffff0;
 }
 
@@ -5456,18 +5445,18 @@ static bool cg_channel_spent(cgrpc_channel *channel, uint32_t now)
 {
     cgrpc_conn *conn = channel->conn;
     return cg_conn_spent(conn, now) ||
-           (conn->settings_in && !conn->dead && !cg_channel_ready(channel) &&
+           (cg_conn_greeted(conn) && !conn->dead &&
+            !cg_channel_ready(channel) &&
             !conn->calls);
 }
 
 uint32_t cgrpc_channel_poll(cgrpc_channel *channel)
 {
-    const cgrpc_port *port = channel->desc.port;
-    uint32_t now = port->now(port->context);
+    uint32_t now = cg_side_now(&channel->side);
     cgrpc_conn *conn = channel->conn;
-    if (channel->running)
+    if (channel->side.running)
         return UINT32_MAX;
-    channel->running = 1;
+    channel->side.running = 1;
     if (channel->failed && cg_time_left(channel->retry_at, now) == 0)
         channel->failed = false;
     if (conn->ops && !cg_conn_read(conn))
@@ -5479,7 +5468,7 @@ uint32_t cgrpc_channel_poll(cgrpc_channel *channel)
         (!cg_conn_write(conn, now) || cg_channel_spent(channel, now)))
         cg_channel_drop(channel, now);
     cg_channel_hooks(channel);
-    channel->running = 0;
+    channel->side.running = 0;
     return cg_channel_timer(channel, now);
 }
 
@@ -5516,8 +5505,11 @@ cgrpc_result cgrpc_channel_init_(cgrpc_channel *channel,
     channel->conn = memory->conn;
     memset(channel->conn, 0, sizeof *channel->conn);
     cgrpc_call_init(memory->call, memory->call_bytes, memory->call_size);
-    return cg_vocabulary_init(&channel->words, desc->keys, desc->key_count)
-               ? CGRPC_SUCCESS : CGRPC_E_ARGUMENT;
+    if (!cg_vocabulary_init(&channel->side.words, desc->keys,
+                            desc->key_count))
+        return CGRPC_E_ARGUMENT;
+    channel->side.port = desc->port;
+    return CGRPC_SUCCESS;
 }
 
 static cgrpc_result cg_client_metadata(cgrpc_call *call,
@@ -5527,7 +5519,7 @@ static cgrpc_result cg_client_metadata(cgrpc_call *call,
     for (i = 0; i < options->metadata_count; i++) {
         const cgrpc_metadata *item = &options->metadata[i];
         cgrpc_result result =
-            cg_metadata_add(&call->metadata, cg_call_words(call),
+            cg_metadata_add(&call->metadata, &call->side->words,
                             CG_OUT_INITIAL, item);
         if (result != CGRPC_SUCCESS)
             return result;
@@ -5549,27 +5541,26 @@ cgrpc_result cgrpc_start(cgrpc_channel *channel, cgrpc_call *call,
                          void *response, cgrpc_done done,
                          const cgrpc_options *options)
 {
-    const cgrpc_port *port = channel->desc.port;
     cgrpc_result result = CGRPC_SUCCESS;
     if (call->stage == CG_FREE)
-        call->owner = channel;
+        call->side = &channel->side;
     if (call->stage == CG_OVER && !call->hooked && cgrpc_call_ended(call))
         cg_client_settle(call);
-    if (!port || channel->closing ||
+    if (!channel->side.port || channel->closing ||
         (call->stage != CG_FREE && !(call->stage == CG_OVER && call->hooked)))
         return CGRPC_E_STATE;
-    if (call->memory_bytes < channel->memory->call_size) {
+    if (call->rx_cap < channel->memory->call->rx_cap) {
         CGRPC_LOG(0, "cgrpc: a call's RX_BYTES must be at least its "
                   "channel's\n");
         return CGRPC_E_ROOM;
     }
-    cg_call_clear(call, channel, false);
+    cg_call_clear(call, &channel->side, false);
     call->method = method;
     call->request = request;
     call->response = response;
     call->hook = done;
     if (options) {
-        cg_client_options(call, options, port->now(port->context));
+        cg_client_options(call, options, cg_call_now(call));
         result = cg_client_metadata(call, options);
     }
     if (result != CGRPC_SUCCESS)
@@ -5577,7 +5568,7 @@ cgrpc_result cgrpc_start(cgrpc_channel *channel, cgrpc_call *call,
     call->stage = CG_QUEUED;
     cg_list_append(&channel->calls, call);
     if (channel->failed && !call->wait_ready &&
-        cg_time_left(channel->retry_at, port->now(port->context)) > 0)
+        cg_time_left(channel->retry_at, cg_call_now(call)) > 0)
         cg_client_over(call, CGRPC_UNAVAILABLE,
                        CG_TEXT("cannot connect, waiting to retry"),
                        CG_NO_ERROR);
@@ -5595,9 +5586,9 @@ static bool cg_client_can_go(const cgrpc_call *call)
 bool cgrpc_wait(cgrpc_call *call, uint32_t ms)
 {
     cgrpc_channel *channel = cg_channel_of(call);
-    cgrpc_port *port = channel->desc.port;
+    const cgrpc_port *port = channel->side.port;
     uint32_t start = port->now(port->context);
-    if (port->in_handler || channel->running || !port->wait) {
+    if (port->in_handler || channel->side.running || !port->wait) {
         CGRPC_LOG(0, "cgrpc: a blocking call inside a handler or hook, or on "
                   "a port that cannot wait\n");
         return false;
@@ -5618,9 +5609,9 @@ cgrpc_status cgrpc_unary(cgrpc_channel *channel, const cgrpc_method *method,
                          const cgrpc_options *options)
 {
     cgrpc_call *call = channel->memory->call;
-    const cgrpc_port *port = channel->desc.port;
+    const cgrpc_port *port = channel->side.port;
     cgrpc_result result;
-    if (!port || port->in_handler || channel->running || !port->wait) {
+    if (!port || port->in_handler || channel->side.running || !port->wait) {
         CGRPC_LOG(0, "cgrpc: %s: a blocking call inside a handler or hook, on a "
                   "port that cannot wait, or on a channel whose init failed\n", method->path);
         return CGRPC_FAILED_PRECONDITION;
@@ -5677,13 +5668,13 @@ static void cg_client_cancel(cgrpc_call *call)
 
 const char *cgrpc_channel_message(const cgrpc_channel *channel)
 {
-    return channel->memory->call->owner
+    return channel->memory->call->side
                ? cgrpc_call_message(channel->memory->call) : "";
 }
 
 const char *cgrpc_call_message(const cgrpc_call *call)
 {
-    const char *text = cg_metadata_find(&call->metadata, cg_call_words(call),
+    const char *text = cg_metadata_find(&call->metadata, &call->side->words,
                                         CG_IN_TRAILING, "grpc-message", 0,
                                         NULL);
     return text ? text : "";
@@ -5693,14 +5684,13 @@ cgrpc_bytes cgrpc_call_details(const cgrpc_call *call)
 {
     cgrpc_bytes out = { NULL, 0 };
     out.data = (const uint8_t *)cg_metadata_find(
-        &call->metadata, cg_call_words(call), CG_IN_TRAILING,
+        &call->metadata, &call->side->words, CG_IN_TRAILING,
         "grpc-status-details-bin", 0, &out.len);
     return out;
 }
 
 void cgrpc_channel_close(cgrpc_channel *channel)
 {
-    const cgrpc_port *port = channel->desc.port;
     cgrpc_conn *conn = channel->conn;
     channel->closing = 1;
     while (conn->ops && conn->calls)
@@ -5710,7 +5700,7 @@ void cgrpc_channel_close(cgrpc_channel *channel)
         cg_client_cancel(channel->calls);
     if (conn->ops) {
         cg_frame_goaway(conn, 0, CG_NO_ERROR);
-        cg_conn_write(conn, port->now(port->context));
+        cg_conn_write(conn, cg_side_now(&channel->side));
         cg_conn_close(conn);
     }
     channel->closing = 0;
@@ -5748,7 +5738,7 @@ cgrpc_channel_state cgrpc_channel_get_state(const cgrpc_channel *channel)
 
 static cgrpc_server *cg_server_of(const cgrpc_call *call)
 {
-    return (cgrpc_server *)call->owner;
+    return (cgrpc_server *)call->side;
 }
 
 static size_t cg_server_state_words(void)
@@ -5768,7 +5758,7 @@ void *cgrpc_call_state(cgrpc_call *call)
 
 const char *cgrpc_call_authority(const cgrpc_call *call)
 {
-    const char *text = cg_metadata_find(&call->metadata, cg_call_words(call),
+    const char *text = cg_metadata_find(&call->metadata, &call->side->words,
                                         CG_IN_INITIAL, ":authority", 0, NULL);
     return text ? text : "";
 }
@@ -5791,6 +5781,7 @@ static void cg_server_over(cgrpc_call *call, cgrpc_status status)
     if (call->stage != CG_LINGERING)
         call->status = (uint8_t)status;
     call->stage = CG_OVER;
+    cg_server_of(call)->over++;
     if (call->conn)
         call->conn->pause = true;
 }
@@ -5895,7 +5886,7 @@ static void cg_server_begin_reply(cgrpc_call *call, cg_writer *out)
         cg_hpack_put_index(out, 8); /* :status 200 */
     cg_hpack_put_constant(encoder, out, CG_NAME_CONTENT_TYPE,
                           call->not_grpc ? cg_type_text : cg_type_grpc);
-    cg_metadata_encode(&call->metadata, cg_call_words(call), CG_OUT_INITIAL,
+    cg_metadata_encode(&call->metadata, &call->side->words, CG_OUT_INITIAL,
                        encoder, out);
 }
 
@@ -5910,7 +5901,7 @@ static void cg_server_end_reply(cgrpc_call *call, cg_writer *out)
     if (call->refusing)
         cg_hpack_put_constant(encoder, out, CG_NAME_GRPC_ACCEPT_ENCODING,
                               cg_identity);
-    cg_metadata_encode(&call->metadata, cg_call_words(call), CG_OUT_TRAILING,
+    cg_metadata_encode(&call->metadata, &call->side->words, CG_OUT_TRAILING,
                        encoder, out);
 }
 
@@ -5971,14 +5962,14 @@ static void cg_server_reply(cgrpc_call *call, const void *out)
     if (call->stage != CG_OPEN)
         return;
     call->rx_len = 0;
-    outcome = cg_message_put_once(call, out, cg_rx(call), cg_rx_cap(call));
+    outcome = cg_message_put_once(call, out, cg_rx(call), call->rx_cap);
     if (outcome == CG_SENT_ALL)
         return;
     CGRPC_LOG(0, "cgrpc: %s: the reply %s (RX_BYTES: %lu)\n",
               call->method->path,
               outcome == CG_SENT_BAD ? "cannot be encoded"
                                      : "is larger than RX_BYTES",
-              (unsigned long)cg_rx_cap(call) - 5);
+              (unsigned long)call->rx_cap - 5);
     call->status = outcome == CG_SENT_BAD ? CGRPC_INTERNAL
                                           : CGRPC_RESOURCE_EXHAUSTED;
     cg_metadata_explain(&call->metadata, CG_OUT_TRAILING,
@@ -6033,7 +6024,7 @@ static cg_due cg_server_due(cgrpc_call *call)
 static cgrpc_status cg_server_run(cgrpc_call *call, const void *in, void *out)
 {
     const cgrpc_serving *serving = call->serving;
-    cgrpc_port *port = cg_server_of(call)->desc.port;
+    cgrpc_port *port = call->side->port;
     size_t method = (size_t)(call->method - serving->service->methods);
     cgrpc_status status;
     call->ran = 1;
@@ -6090,12 +6081,8 @@ static void cg_server_returned(cgrpc_call *call, cgrpc_status status,
     }
     call->status = (uint8_t)status;
     cg_conn_refill(call->conn, CG_REFILL);
-    if (status == CGRPC_OK) { /* of a failure that did not come about */
-        cg_metadata_remove(&call->metadata, CG_OUT_TRAILING,
-                           CG_NAME_GRPC_MESSAGE);
-        cg_metadata_remove(&call->metadata, CG_OUT_TRAILING,
-                           CG_NAME_GRPC_DETAILS);
-    }
+    if (status == CGRPC_OK)
+        cg_metadata_excuse(&call->metadata);
     if (status == CGRPC_OK && cg_method_replies(call->method))
         cg_server_reply(call, out);
     cg_server_finish(call, (cgrpc_status)call->status, NULL);
@@ -6128,7 +6115,7 @@ static bool cg_server_dispatch(cgrpc_call *call)
 
 static cgrpc_server *cg_server_at(const cgrpc_conn *conn)
 {
-    return (cgrpc_server *)conn->owner;
+    return (cgrpc_server *)conn->side;
 }
 
 /* A free slot, or one that only waits for its peer's END_STREAM. */
@@ -6159,7 +6146,7 @@ static cgrpc_call *cg_server_open(cgrpc_conn *conn, uint32_t id)
                   (unsigned long)server->memory->call_count);
         return NULL;
     }
-    cg_call_clear(call, server, true);
+    cg_call_clear(call, &server->side, true);
     call->stage = CG_OPEN;
     memset(cgrpc_call_state(call), 0, CGRPC_STATE_BYTES);
     cg_stream_attach(conn, call, id);
@@ -6169,12 +6156,12 @@ static cgrpc_call *cg_server_open(cgrpc_conn *conn, uint32_t id)
 /* The method that a :path stands for; false: nobody serves it. */
 static bool cg_server_find(cgrpc_call *call, uint32_t path)
 {
-    const cgrpc_server_desc *desc = &cg_server_of(call)->desc;
+    const cgrpc_vocabulary *words = &call->side->words;
     size_t i;
-    for (i = 0; path && i < desc->service_count; i++) {
-        const cgrpc_service *service = desc->services[i].service;
+    for (i = 0; path && i < words->service_count; i++) {
+        const cgrpc_service *service = words->services[i].service;
         if (path <= service->method_count) {
-            call->serving = &desc->services[i];
+            call->serving = &words->services[i];
             call->method = &service->methods[path - 1];
             return true;
         }
@@ -6238,10 +6225,11 @@ static cgrpc_status cg_server_objection(cgrpc_call *call,
     if (call->refusing)
         return CGRPC_UNIMPLEMENTED;
     *why = CG_TEXT("metadata over the server's limit");
-    if (head->overflow)
+    if (head->flags & CG_FIELD_OVERFLOW)
         return CGRPC_RESOURCE_EXHAUSTED;
     *why = CG_TEXT("a -bin value is not base64");
-    return head->bad_value ? CGRPC_INVALID_ARGUMENT : CGRPC_OK;
+    return head->flags & CG_FIELD_NO_BASE64 ? CGRPC_INVALID_ARGUMENT
+                                            : CGRPC_OK;
 }
 
 /* Judges a request's header block: RFC 9113, 8.3.1, then gRPC's rules. */
@@ -6252,11 +6240,12 @@ static void cg_server_request(cgrpc_call *call, const cgrpc_head *head)
     const char *why;
     cgrpc_status status;
     call->method = &cg_no_method;
-    if (head->malformed || (head->seen & needed) != needed) {
+    if (head->flags & CG_FIELD_MALFORMED ||
+        (head->seen & needed) != needed) {
         cg_server_break(call, CG_PROTOCOL_ERROR);
         return;
     }
-    if (head->lost) {
+    if (head->flags & CG_FIELD_LOST) {
         cg_server_refuse(call);
         return;
     }
@@ -6307,7 +6296,7 @@ static void cg_server_headers(cgrpc_call *call, const cgrpc_head *head,
                               bool end)
 {
     if (call->headers_in) { /* trailers of a request end it, or are wrong */
-        if (head->malformed || !end) {
+        if (head->flags & CG_FIELD_MALFORMED || !end) {
             cg_server_break(call, CG_PROTOCOL_ERROR);
             return;
         }
@@ -6341,7 +6330,7 @@ static void cg_server_data(cgrpc_call *call, const uint8_t *in, uint32_t len)
     }
     if (call->stage != CG_OPEN)
         return;
-    fits = cg_min32(len, cg_rx_cap(call) - call->rx_len);
+    fits = cg_min32(len, call->rx_cap - call->rx_len);
     memcpy(cg_rx(call) + call->rx_len, in, fits);
     call->rx_len += fits;
     cg_server_judge(call);
@@ -6369,139 +6358,129 @@ static void cg_server_lost(cgrpc_conn *conn)
     }
 }
 
-static const cgrpc_vocabulary *cg_server_words(cgrpc_conn *conn)
-{
-    return &cg_server_at(conn)->words;
-}
-
-static uint32_t cg_server_clock(cgrpc_conn *conn)
-{
-    const cgrpc_port *port = cg_server_at(conn)->desc.port;
-    return port->now(port->context);
-}
-
 static const cgrpc_conn_ops cg_server_ops = {
     cg_server_open, cg_server_headers, cg_server_data, cg_server_ended,
-    cg_server_reset, cg_server_goaway, cg_server_lost, cg_server_words,
-    cg_server_clock
+    cg_server_reset, cg_server_goaway, cg_server_lost
 };
 
 /* --- the loop --- */
 
-/* An open call: its deadline, then its handler, a few times at most. */
-static void cg_server_step(cgrpc_call *call, uint32_t now)
+/* An open call: its deadline, then its handler, a few times at most. true:
+ * it could go on. */
+static bool cg_server_step(cgrpc_call *call, uint32_t now)
 {
     int runs;
-    if (call->has_deadline && cg_time_left(call->deadline, now) == 0) {
+    if (call->has_deadline && cg_time_left(call->deadline, now) == 0)
         cg_server_finish(call, CGRPC_DEADLINE_EXCEEDED,
                          CG_TEXT("deadline exceeded"));
-        return;
-    }
-    for (runs = 0; runs < 8 && call->stage == CG_OPEN; runs++) {
+    for (runs = 0; call->stage == CG_OPEN; runs++) {
+        if (runs == 8)
+            return true;
         if (!cg_server_dispatch(call))
-            return;
-        if (call->stage == CG_OPEN)
-            cg_server_judge(call);
+            return false;
+        cg_server_judge(call);
     }
+    return false;
 }
 
 /* What could not be said, or heard, in time never will be. */
 static void cg_server_give_up(cgrpc_call *call)
 {
     bool said = call->stage == CG_LINGERING;
-    if (!said && call->status == CGRPC_OK)
-        call->status = call->has_deadline ? CGRPC_DEADLINE_EXCEEDED
-                                          : CGRPC_CANCELLED;
+    cgrpc_status status = (cgrpc_status)call->status;
+    if (status == CGRPC_OK)
+        status = call->has_deadline ? CGRPC_DEADLINE_EXCEEDED
+                                    : CGRPC_CANCELLED;
     cg_stream_reset(call, said ? CG_NO_ERROR : CG_CANCEL);
-    call->stage = CG_OVER;
+    cg_server_over(call, status);
 }
 
-static void cg_server_turn(cgrpc_call *call, uint32_t now)
+/* What a call has to do now. Returns the milliseconds until it must be
+ * looked at again, unless something comes. */
+static CG_APART uint32_t cg_server_turn(cgrpc_call *call, uint32_t now)
 {
-    if (call->stage == CG_OPEN && call->headers_in)
-        cg_server_step(call, now);
+    if (call->stage == CG_OPEN && call->headers_in &&
+        cg_server_step(call, now))
+        return 0;
     if (call->stage == CG_FINISHING)
         cg_server_pump(call);
     if ((call->stage == CG_FINISHING || call->stage == CG_LINGERING) &&
         cg_time_left(call->deadline, now) == 0)
         cg_server_give_up(call);
-    if (call->stage >= CG_LINGERING)
+    if (call->stage == CG_OVER) {
         cg_call_run_hook(call);
-    if (call->stage == CG_OVER)
         call->stage = CG_FREE;
-}
-
-/* Milliseconds until a call must be looked at; 0: at once. */
-static uint32_t cg_server_call_timer(cgrpc_call *call, uint32_t now)
-{
-    uint32_t left = call->has_deadline || call->stage > CG_OPEN
-                        ? cg_time_left(call->deadline, now) : UINT32_MAX;
-    switch (call->stage) {
-    case CG_OPEN:
-        return call->headers_in && cg_server_due(call) ? 0 : left;
-    case CG_FINISHING:
-        return call->conn->wrote ? 0 : left;
-    case CG_LINGERING:
-        return left;
-    default:
-        return call->stage == CG_OVER ? 0 : UINT32_MAX;
+        cg_server_of(call)->over--;
+        return UINT32_MAX;
     }
+    if (call->stage == CG_FINISHING || call->blocked)
+        call->conn->waited_for = true;
+    if (call->stage == CG_OPEN && !call->has_deadline)
+        return UINT32_MAX;
+    return cg_time_left(call->deadline, now);
 }
 
-/* The same, once all was written; frees a slot that a peer may fill next.
- * Its hook may have ended other calls: they are looked at again. */
-static uint32_t cg_server_settle(cgrpc_call *call, uint32_t now)
+/* Frees the slots of calls that have ended, which a peer may fill as soon as
+ * it has read what was written. */
+static void cg_server_settle(cgrpc_server *server, uint32_t now)
 {
-    if (call->stage != CG_OVER)
-        return cg_server_call_timer(call, now);
-    cg_server_turn(call, now);
-    return 0;
+    const cgrpc_server_memory *memory = server->memory;
+    size_t i;
+    for (i = 0; server->over != 0 && i < memory->call_count; i++)
+        if (memory->calls[i].stage == CG_OVER)
+            cg_server_turn(&memory->calls[i], now);
 }
 
 /* Writes what a connection has to say. Returns as cg_conn_timer() does. */
 static uint32_t cg_server_serve(cgrpc_server *server, cgrpc_conn *conn,
                                 uint32_t now)
 {
+    bool waited_for = conn->waited_for;
+    conn->waited_for = false;
     if (server->draining)
         cg_conn_drain(conn);
     if (!cg_conn_write(conn, now) || cg_conn_spent(conn, now)) {
         cg_conn_close(conn);
         return UINT32_MAX;
     }
-    if (server->draining && !conn->draining && !conn->dead && conn->wrote)
-        return 0; /* now there is room to say so */
+    if (conn->wrote && (waited_for || (server->draining && !conn->draining &&
+                                       !conn->dead)))
+        return 0; /* now there is room */
     return cg_conn_timer(conn, now);
 }
 
 uint32_t cgrpc_server_poll(cgrpc_server *server)
 {
     const cgrpc_server_memory *memory = server->memory;
-    const cgrpc_port *port = server->desc.port;
+    cgrpc_call *call, *calls_end;
+    cgrpc_conn *conn, *conns_end;
     uint32_t now, wait = UINT32_MAX;
-    size_t i, count = memory->call_count;
-    if (server->running || !port)
+    size_t left;
+    if (server->side.running || !server->side.port)
         return UINT32_MAX;
-    now = port->now(port->context);
-    server->running = 1;
-    for (i = 0; i < memory->conn_count; i++)
-        if (memory->conns[i].ops && !cg_conn_read(&memory->conns[i]))
-            cg_conn_close(&memory->conns[i]);
-    for (i = 0; i < count; i++) {
-        cgrpc_call *call = &memory->calls[server->turn];
-        server->turn = server->turn + 1 < count ? server->turn + 1 : 0;
+    now = cg_side_now(&server->side);
+    server->side.running = true;
+    server->side.woken = 0;
+    conns_end = memory->conns + memory->conn_count;
+    for (conn = memory->conns; conn < conns_end; conn++)
+        if (conn->ops && !cg_conn_read(conn))
+            cg_conn_close(conn);
+    calls_end = memory->calls + memory->call_count;
+    call = memory->calls + server->turn;
+    server->turn = server->turn ? server->turn - 1
+                                : (uint32_t)memory->call_count - 1;
+    for (left = memory->call_count; left != 0; left--) {
         if (call->stage != CG_FREE)
-            cg_server_turn(call, now);
+            wait = cg_min32(wait, cg_server_turn(call, now));
+        if (++call == calls_end)
+            call = memory->calls;
     }
-    server->turn = server->turn + 1 < count ? server->turn + 1 : 0;
-    for (i = 0; i < memory->conn_count; i++)
-        if (memory->conns[i].ops)
-            wait = cg_min32(wait,
-                            cg_server_serve(server, &memory->conns[i], now));
-    for (i = 0; i < count; i++)
-        if (memory->calls[i].stage != CG_FREE)
-            wait = cg_min32(wait, cg_server_settle(&memory->calls[i], now));
-    server->running = 0;
-    return wait;
+    for (conn = memory->conns; conn < conns_end; conn++)
+        if (conn->ops)
+            wait = cg_min32(wait, cg_server_serve(server, conn, now));
+    cg_server_settle(server, now);
+    server->side.running = false;
+    return server->over || server->side.woken ? 0 : wait;
 }
 
 /* --- the public rest --- */
@@ -6562,7 +6541,6 @@ cgrpc_result cgrpc_server_init_(cgrpc_server *server,
         return result;
     memset(server, 0, sizeof *server);
     server->memory = memory;
-    server->desc = *desc;
     server->scratch = memory->words;
     server->states = server->scratch + CGRPC_WORDS(memory->scratch_bytes);
     bytes = (uint8_t *)(server->states +
@@ -6572,10 +6550,11 @@ cgrpc_result cgrpc_server_init_(cgrpc_server *server,
         cgrpc_call_init(&memory->calls[i],
                         bytes + i * CGRPC_CALL_BYTES(memory->rx_bytes),
                         CGRPC_CALL_BYTES(memory->rx_bytes));
-    if (!cg_vocabulary_init(&server->words, desc->keys, desc->key_count))
+    if (!cg_vocabulary_init(&server->side.words, desc->keys, desc->key_count))
         return CGRPC_E_ARGUMENT;
-    server->words.services = desc->services;
-    server->words.service_count = desc->service_count;
+    server->side.words.services = desc->services;
+    server->side.words.service_count = desc->service_count;
+    server->side.port = desc->port;
     return CGRPC_SUCCESS;
 }
 
@@ -6589,13 +6568,13 @@ cgrpc_result cgrpc_server_accept(cgrpc_server *server, const cgrpc_io *io,
     cgrpc_conn *conn;
     while (slot < memory->conn_count && memory->conns[slot].ops)
         slot++;
-    if (!server->desc.port)
+    if (!server->side.port)
         return CGRPC_E_STATE; /* cgrpc_server_init() has failed */
     if (slot == memory->conn_count || server->draining)
         return CGRPC_E_BUSY;
     conn = &memory->conns[slot];
     conn->ops = &cg_server_ops;
-    conn->owner = server;
+    conn->side = &server->side;
     conn->is_server = 1;
     cg_conn_begin(conn, io, conns + slot * bytes, (uint32_t)bytes);
     conn->peer = peer ? peer : "";
@@ -6622,8 +6601,7 @@ bool cgrpc_server_idle(const cgrpc_server *server)
 void cgrpc_server_stop(cgrpc_server *server)
 {
     const cgrpc_server_memory *memory = server->memory;
-    const cgrpc_port *port = server->desc.port;
-    uint32_t now = port->now(port->context);
+    uint32_t now = cg_side_now(&server->side);
     size_t i;
     for (i = 0; i < memory->conn_count; i++) {
         cgrpc_conn *conn = &memory->conns[i];
@@ -6633,8 +6611,7 @@ void cgrpc_server_stop(cgrpc_server *server)
         cg_conn_write(conn, now);
         cg_conn_close(conn);
     }
-    for (i = 0; i < memory->call_count; i++)
-        cg_server_turn(&memory->calls[i], now);
+    cg_server_settle(server, now);
 }
 
 static void cg_server_cancel(cgrpc_call *call)
@@ -6693,7 +6670,7 @@ void cgrpc_call_cancel(cgrpc_call *call)
         cg_server_cancel(call);
 #endif
 #if CGRPC_CLIENT
-    if (!call->is_server && call->owner)
+    if (!call->is_server && call->side)
         cg_client_cancel(call);
 #endif
 }

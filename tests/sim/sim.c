@@ -1465,7 +1465,7 @@ static void check_windows(const client *on)
     const cgrpc_conn *mine = on->channel->conn, *theirs;
     const cgrpc_memory_end *end = (const cgrpc_memory_end *)mine->io.context;
     size_t i;
-    if (!mine->ops || !mine->settings_in)
+    if (!mine->ops || !cg_conn_greeted(mine))
         return;
     for (i = 0; i < w.server_memory.conn_count; i++) {
         theirs = &w.server_memory.conns[i];

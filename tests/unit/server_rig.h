@@ -38,7 +38,9 @@ static cgrpc_status rig_run(const void *handlers, size_t method,
 static const cgrpc_service rig_service = { CGRPC_GENERATED_VERSION, "t.T",
                                            rig_methods, 4, rig_run, NULL };
 static const cgrpc_serving rig_services[] = { { &rig_service, on_call } };
-static const char *const rig_keys[] = { "x-a", "x-b", "x-c-bin" };
+static const char *const rig_keys[] = { "x-a", "x-b", "x-c-bin",
+                                        ":authority" };
+static size_t rig_key_count = 3;
 
 /* ---- the clock ---- */
 
@@ -197,7 +199,7 @@ static void rig_desc(cgrpc_server_desc *desc)
     desc->services = rig_services;
     desc->service_count = 1;
     desc->keys = rig_keys;
-    desc->key_count = 3;
+    desc->key_count = rig_key_count;
 }
 
 static void frame(int type, int flags, uint32_t id, const void *payload,
