@@ -917,7 +917,7 @@ struct cgrpc_conn {
     bool goaway_due;      /* ... of a connection that died of `error` */
     bool useful;          /* a header block of a call came */
     bool wrote;           /* the last attempt moved bytes */
-    bool waited_for;      /* a call of a server waits for room */
+    bool waited_for;      /* a call waits for room */
     bool timed;           /* something must happen until `timer` */
     const struct cgrpc_conn_ops *ops; /* NULL: this slot is free */
     cgrpc_side *side;     /* its server or channel */
@@ -928,12 +928,10 @@ struct cgrpc_conn {
     uint32_t frame_id, frame_left;
     uint32_t last_id;     /* highest stream that the opener has used */
     uint32_t block_bytes;
-    uint32_t goaway_id;   /* the peer processes no streams above it */
-    uint32_t goaway_said; /* nor do we above this one */
+    uint32_t goaway_said; /* we process no streams above it */
     uint32_t peer_frame;  /* peer's SETTINGS_MAX_FRAME_SIZE */
     uint32_t peer_streams;
     uint32_t peer_table;  /* peer's SETTINGS_HEADER_TABLE_SIZE */
-    uint32_t peer_table_low; /* the least of it in one SETTINGS */
     int32_t peer_window;  /* peer's SETTINGS_INITIAL_WINDOW_SIZE */
     int32_t our_window;   /* ours, announced */
     int32_t tx_window;    /* connection flow control, as in a call */
@@ -1032,11 +1030,18 @@ extern "C" {
  * can fail; a writer that is full remembers it and only counts on.
  * ====================================================================== */
 
-/* Rare work that stays out of its caller, for speed and for the stack. */
+/* CG_APART: rare work that stays out of its caller, for speed and for the
+ * stack. CG_COMPACT: what is called once and yet makes less code by itself:
+ * inlined, it would push its caller's variables onto the stack. */
 #if defined(__GNUC__)
 #define CG_APART __attribute__((noinline))
 #else
 #define CG_APART
+#endif
+#ifdef __OPTIMIZE_SIZE__
+#define CG_COMPACT CG_APART
+#else
+#define CG_COMPACT
 #endif
 
 static size_t cg_min(size_t a, size_t b) { return a < b ? a : b; }
@@ -2866,6 +2871,20 @@ static bool cg_metadata_next(const cgrpc_arena *a, const cgrpc_vocabulary *v,
     return true;
 }
 
+/* The first value of a known name, or "". */
+static const char *cg_metadata_text(const cgrpc_arena *a, unsigned which,
+                                    unsigned name, size_t *len)
+{
+    size_t at = cg_record_seek(a, 0, CG_LABEL(which, name), CG_LABEL_ALL);
+    cg_record r;
+    *len = 0;
+    if (at >= a->len)
+        return "";
+    cg_record_read(a->base + at, &r);
+    *len = r.value_len;
+    return r.value;
+}
+
 /* As cgrpc_metadata_find(). */
 static const char *cg_metadata_find(const cgrpc_arena *a,
                                     const cgrpc_vocabulary *v, unsigned which,
@@ -3521,8 +3540,9 @@ static void cg_conn_setting(cgrpc_conn *conn, uint16_t key, uint32_t value)
 {
     switch (key) {
     case 1: /* HEADER_TABLE_SIZE */
-        conn->peer_table = value; /* in force from our ACK on */
-        conn->peer_table_low = cg_min32(conn->peer_table_low, value);
+        conn->peer_table = value; /* in force from our ACK on, but it may */
+        if (value < conn->encoder.limit) /* have been less in between */
+            cg_hpack_peer_limit(&conn->encoder, value);
         break;
     case 2: /* ENABLE_PUSH: a server may only say 0 */
         if (value > 1 || (value && !conn->is_server))
@@ -3650,8 +3670,7 @@ static void cg_conn_rst_stream(cgrpc_conn *conn, uint32_t code)
 static void cg_conn_goaway(cgrpc_conn *conn, uint32_t last)
 {
     conn->goaway_in = 1;
-    conn->goaway_id = cg_min32(conn->goaway_id, last);
-    conn->ops->goaway(conn, conn->goaway_id);
+    conn->ops->goaway(conn, last);
 }
 
 /* PRIORITY is ignored, but a stream cannot depend on itself (RFC 7540). */
@@ -3878,7 +3897,7 @@ static bool cg_frame_is_ack(const cgrpc_conn *conn)
 
 /* Checks that hold whatever a frame says; 0 or an error code. `last` is the
  * stream of the frame before. */
-static uint8_t cg_frame_check(const cgrpc_conn *conn, uint32_t last)
+static CG_COMPACT uint8_t cg_frame_check(const cgrpc_conn *conn, uint32_t last)
 {
     uint32_t len = conn->frame_left, id = conn->frame_id;
     uint8_t type = conn->frame_type, only = conn->only, rule, exact;
@@ -3944,9 +3963,7 @@ static void cg_frame_end(cgrpc_conn *conn)
             cg_conn_settings_ack(conn);
             break;
         }
-        cg_hpack_peer_limit(&conn->encoder, conn->peer_table_low);
         cg_hpack_peer_limit(&conn->encoder, conn->peer_table);
-        conn->peer_table_low = conn->peer_table;
         cg_frame_put(conn, CG_SETTINGS, CG_ACK, 0, NULL, 0);
         break;
     default:
@@ -4126,7 +4143,7 @@ static void cg_conn_close(cgrpc_conn *conn)
 }
 
 /* Reads until nothing comes or nothing fits; false: the stream has ended. */
-static bool cg_conn_read(cgrpc_conn *conn)
+static CG_COMPACT bool cg_conn_read(cgrpc_conn *conn)
 {
     int rounds;
     conn->pause = false;
@@ -4229,8 +4246,8 @@ static void cg_conn_begin(cgrpc_conn *conn, const cgrpc_io *io,
     conn->only = CG_SETTINGS;
     conn->peer_frame = CG_MAX_FRAME;
     conn->peer_streams = UINT32_MAX;
-    conn->peer_table = conn->peer_table_low = 4096;
-    conn->goaway_id = conn->goaway_said = 0x7fffffff;
+    conn->peer_table = 4096;
+    conn->goaway_said = 0x7fffffff;
     conn->bucket = CGRPC_ABUSE_BURST;
     conn->bucket_time = conn->moved = cg_side_now(side);
     cg_conn_set_timer(conn, CG_GREET_MS);
@@ -5004,6 +5021,9 @@ static void cg_client_pump(cgrpc_call *call)
         cg_client_put_request(call);
     if (call->stage == CG_OPEN && call->end_wanted && !call->ended_out)
         cg_client_put_end(call);
+    if (call->stage == CG_OPEN && !call->ended_out &&
+        (call->request || call->end_wanted))
+        call->conn->waited_for = true;
 }
 
 /* --- what the connection reports --- */
@@ -5320,9 +5340,12 @@ static void cg_channel_open(cgrpc_channel *channel)
         next = call->next;
         if (call->stage != CG_QUEUED)
             continue;
-        if (conn->opened >= conn->peer_streams ||
-            !cg_channel_open_one(channel, call))
+        if (conn->opened >= conn->peer_streams)
             return;
+        if (!cg_channel_open_one(channel, call)) {
+            conn->waited_for = true;
+            return;
+        }
         cg_client_pump(call);
     }
 }
@@ -5357,18 +5380,16 @@ static void cg_client_respond(cgrpc_call *call)
         call->rx_len = 0; /* raw bytes stay where they lie */
 }
 
-static void cg_channel_deadlines(cgrpc_channel *channel, cgrpc_call *list,
-                                 uint32_t now)
+/* Ends a call whose time is up. Returns the milliseconds that are left. */
+static uint32_t cg_client_time(cgrpc_call *call, uint32_t now)
 {
-    cgrpc_call *next;
-    (void)channel;
-    for (; list; list = next) {
-        next = list->next;
-        if (list->stage != CG_OVER && list->has_deadline &&
-            cg_time_left(list->deadline, now) == 0)
-            cg_client_over(list, CGRPC_DEADLINE_EXCEEDED,
-                           CG_TEXT("deadline exceeded"), CG_CANCEL);
-    }
+    uint32_t left = UINT32_MAX;
+    if (call->has_deadline)
+        left = cg_time_left(call->deadline, now);
+    if (left == 0)
+        cg_client_over(call, CGRPC_DEADLINE_EXCEEDED,
+                       CG_TEXT("deadline exceeded"), CG_CANCEL);
+    return left;
 }
 
 /* Runs the hooks of calls that are over and drained. A hook may start,
@@ -5388,19 +5409,26 @@ static void cg_channel_hooks(cgrpc_channel *channel)
     }
 }
 
-static void cg_channel_calls(cgrpc_channel *channel, uint32_t now)
+/* What the calls have to do. Returns the milliseconds until the next deadline
+ * of one with a stream. */
+static uint32_t cg_channel_calls(cgrpc_channel *channel, uint32_t now)
 {
+    cgrpc_conn *conn = channel->conn;
     cgrpc_call *call, *next;
-    cg_channel_deadlines(channel, channel->calls, now);
-    cg_channel_deadlines(channel, channel->conn->ops ? channel->conn->calls
-                                                    : NULL, now);
-    cg_channel_open(channel);
-    for (call = channel->conn->ops ? channel->conn->calls : NULL; call;
-         call = next) {
+    uint32_t wait = UINT32_MAX;
+    conn->waited_for = false;
+    for (call = channel->calls; call; call = next) {
         next = call->next;
-        cg_client_pump(call);
+        cg_client_time(call, now);
     }
-    cg_channel_hooks(channel);
+    cg_channel_open(channel);
+    for (call = conn->ops ? conn->calls : NULL; call; call = next) {
+        next = call->next;
+        wait = cg_min32(wait, cg_client_time(call, now));
+        if (call->stage == CG_OPEN)
+            cg_client_pump(call);
+    }
+    return wait;
 }
 
 static bool cg_channel_wanted(const cgrpc_channel *channel)
@@ -5411,33 +5439,26 @@ static bool cg_channel_wanted(const cgrpc_channel *channel)
     return call != NULL;
 }
 
-static uint32_t cg_channel_timer(const cgrpc_channel *channel, uint32_t now)
+/* `wait`: of the calls with a stream. A hook may have queued others. */
+static uint32_t cg_channel_timer(const cgrpc_channel *channel, uint32_t wait,
+                                 uint32_t now)
 {
     const cgrpc_conn *conn = channel->conn;
     const cgrpc_call *call;
-    uint32_t wait = UINT32_MAX;
     for (call = channel->calls; call; call = call->next)
         if (call->stage == CG_QUEUED && call->has_deadline)
             wait = cg_min32(wait, cg_time_left(call->deadline, now));
-    if (!conn->ops)
-        return cg_channel_wanted(channel)
-                   ? cg_min32(wait, channel->failed
-                                      ? cg_time_left(channel->retry_at, now)
-                                      : 0)
-                   : wait;
-    for (call = conn->calls; call; call = call->next) {
-        if (call->has_deadline)
-            wait = cg_min32(wait, cg_time_left(call->deadline, now));
-        if (call->request && !call->request_sent && cg_call_has_room(call))
-            return 0;
-        if (call->end_wanted && !call->ended_out &&
-            cg_tx_room(conn) >= CG_FRAME_HEAD)
-            return 0;
+    if (conn->ops) {
+        bool room = conn->waited_for ? conn->wrote
+                                     : conn->opened < conn->peer_streams &&
+                                           cg_channel_ready(channel) &&
+                                           cg_channel_wanted(channel);
+        return room ? 0 : cg_min32(wait, cg_conn_timer(conn, now));
     }
-    if (cg_channel_ready(channel) && cg_channel_wanted(channel) &&
-        conn->opened < conn->peer_streams && conn->tx_end == 0)
-        return 0;
-    return cg_min32(wait, cg_conn_timer(conn, now));
+    if (!cg_channel_wanted(channel))
+        return wait;
+    return channel->failed
+               ? cg_min32(wait, cg_time_left(channel->retry_at, now)) : 0;
 }
 
 /* A connection that takes no new streams and has none left is of no use. */
@@ -5452,7 +5473,7 @@ static bool cg_channel_spent(cgrpc_channel *channel, uint32_t now)
 
 uint32_t cgrpc_channel_poll(cgrpc_channel *channel)
 {
-    uint32_t now = cg_side_now(&channel->side);
+    uint32_t now = cg_side_now(&channel->side), wait;
     cgrpc_conn *conn = channel->conn;
     if (channel->side.running)
         return UINT32_MAX;
@@ -5463,13 +5484,13 @@ uint32_t cgrpc_channel_poll(cgrpc_channel *channel)
         cg_channel_drop(channel, now);
     if (!conn->ops && cg_channel_wanted(channel))
         cg_channel_connect(channel, now);
-    cg_channel_calls(channel, now);
+    wait = cg_channel_calls(channel, now);
     if (conn->ops &&
         (!cg_conn_write(conn, now) || cg_channel_spent(channel, now)))
         cg_channel_drop(channel, now);
     cg_channel_hooks(channel);
     channel->side.running = 0;
-    return cg_channel_timer(channel, now);
+    return cg_channel_timer(channel, wait, now);
 }
 
 /* --- the public verbs --- */
@@ -5668,24 +5689,21 @@ static void cg_client_cancel(cgrpc_call *call)
 
 const char *cgrpc_channel_message(const cgrpc_channel *channel)
 {
-    return channel->memory->call->side
-               ? cgrpc_call_message(channel->memory->call) : "";
+    return cgrpc_call_message(channel->memory->call);
 }
 
 const char *cgrpc_call_message(const cgrpc_call *call)
 {
-    const char *text = cg_metadata_find(&call->metadata, &call->side->words,
-                                        CG_IN_TRAILING, "grpc-message", 0,
-                                        NULL);
-    return text ? text : "";
+    size_t len;
+    return cg_metadata_text(&call->metadata, CG_IN_TRAILING,
+                            CG_NAME_GRPC_MESSAGE, &len);
 }
 
 cgrpc_bytes cgrpc_call_details(const cgrpc_call *call)
 {
-    cgrpc_bytes out = { NULL, 0 };
-    out.data = (const uint8_t *)cg_metadata_find(
-        &call->metadata, &call->side->words, CG_IN_TRAILING,
-        "grpc-status-details-bin", 0, &out.len);
+    cgrpc_bytes out;
+    out.data = (const uint8_t *)cg_metadata_text(
+        &call->metadata, CG_IN_TRAILING, CG_NAME_GRPC_DETAILS, &out.len);
     return out;
 }
 
@@ -5758,9 +5776,9 @@ void *cgrpc_call_state(cgrpc_call *call)
 
 const char *cgrpc_call_authority(const cgrpc_call *call)
 {
-    const char *text = cg_metadata_find(&call->metadata, &call->side->words,
-                                        CG_IN_INITIAL, ":authority", 0, NULL);
-    return text ? text : "";
+    size_t len;
+    return cg_metadata_text(&call->metadata, CG_IN_INITIAL, CG_NAME_AUTHORITY,
+                            &len);
 }
 
 /* How long a call may take to end, where its client has set no time, or more
@@ -6397,7 +6415,7 @@ static void cg_server_give_up(cgrpc_call *call)
 
 /* What a call has to do now. Returns the milliseconds until it must be
  * looked at again, unless something comes. */
-static CG_APART uint32_t cg_server_turn(cgrpc_call *call, uint32_t now)
+static CG_COMPACT uint32_t cg_server_turn(cgrpc_call *call, uint32_t now)
 {
     if (call->stage == CG_OPEN && call->headers_in &&
         cg_server_step(call, now))
