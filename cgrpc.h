@@ -623,10 +623,12 @@ typedef struct cgrpc_hpack_decoder {
 /* What our side put into the peer's table: constants only, never evicted,
  * so the entry i has the number i. */
 typedef struct cgrpc_hpack_encoder {
-    uint8_t count;
-    bool resize;    /* the next block begins with size updates */
-    uint16_t limit; /* of the peer's table; never over 4096 */
-    uint16_t used;
+    struct cgrpc_hpack_mark {
+        uint16_t used;
+        uint8_t count;
+        bool resize; /* the next block begins with size updates */
+    } at;            /* what a block changes */
+    uint16_t limit;  /* of the peer's table; never over 4096 */
     uint8_t names[CGRPC_HPACK_CACHE];
     const void *keys[CGRPC_HPACK_CACHE]; /* identity of the value */
 } cgrpc_hpack_encoder;
@@ -2669,7 +2671,7 @@ static void cg_hpack_peer_limit(cgrpc_hpack_encoder *e, uint32_t bytes)
 {
     uint16_t limit = (uint16_t)cg_min(bytes, 4096);
     if (limit != e->limit)
-        e->resize = true;
+        e->at.resize = true;
     e->limit = limit;
 }
 
@@ -2679,11 +2681,11 @@ static void cg_hpack_peer_limit(cgrpc_hpack_encoder *e, uint32_t bytes)
  * and the smallest limit that there was in between must not be exceeded. */
 static void cg_hpack_block_begin(cgrpc_hpack_encoder *e, cg_writer *w)
 {
-    if (!e->resize)
+    if (!e->at.resize)
         return;
-    e->resize = false;
-    e->count = 0;
-    e->used = 0;
+    e->at.resize = false;
+    e->at.count = 0;
+    e->at.used = 0;
     cg_put(w, 0x20);
     if (e->limit != 0)
         cg_hpack_put_int(w, 0x20, 0x1F, e->limit);
@@ -2695,21 +2697,21 @@ static unsigned cg_cache_find(const cgrpc_hpack_encoder *e, unsigned name,
                               const void *constant)
 {
     unsigned at;
-    for (at = 0; at < e->count; ++at)
+    for (at = 0; at < e->at.count; ++at)
         if (e->names[at] == name &&
             (constant == NULL || e->keys[at] == constant))
-            return 61u + e->count - at;
+            return 61u + e->at.count - at;
     return 0;
 }
 
 static bool cg_cache_add(cgrpc_hpack_encoder *e, unsigned name,
                          const void *constant, size_t bytes)
 {
-    if (e->count == CGRPC_HPACK_CACHE || e->used + bytes > e->limit)
+    if (e->at.count == CGRPC_HPACK_CACHE || e->at.used + bytes > e->limit)
         return false;
-    e->keys[e->count] = constant;
-    e->names[e->count++] = (uint8_t)name;
-    e->used = (uint16_t)(e->used + bytes);
+    e->keys[e->at.count] = constant;
+    e->names[e->at.count++] = (uint8_t)name;
+    e->at.used = (uint16_t)(e->at.used + bytes);
     return true;
 }
 
@@ -2998,6 +3000,7 @@ static void cg_metadata_explain(cgrpc_arena *a, unsigned which,
     (void)cg_metadata_put(a, &r);
 }
 
+#if CGRPC_SERVER
 /* Drops text and details of a failure that did not come about: their names
  * differ in one bit. */
 static void cg_metadata_excuse(cgrpc_arena *a)
@@ -3006,6 +3009,7 @@ static void cg_metadata_excuse(cgrpc_arena *a)
                      CG_LABEL_ALL ^ CG_NAME_GRPC_MESSAGE ^
                          CG_NAME_GRPC_DETAILS);
 }
+#endif
 
 /* Writes all records with that tag into a header block. */
 static void cg_metadata_encode(const cgrpc_arena *a,
@@ -4302,9 +4306,7 @@ static const char cg_type_grpc[] = "application/grpc";
 typedef struct cg_block {
     cg_writer out;
     uint8_t *frame;
-    uint16_t used;
-    uint8_t count;
-    bool resize;
+    struct cgrpc_hpack_mark before;
 } cg_block;
 
 static bool cg_block_begin(cg_block *block, cgrpc_call *call)
@@ -4314,9 +4316,7 @@ static bool cg_block_begin(cg_block *block, cgrpc_call *call)
     if (room <= CG_FRAME_HEAD)
         return false;
     block->frame = cg_tx_tail(conn);
-    block->used = conn->encoder.used;
-    block->count = conn->encoder.count;
-    block->resize = conn->encoder.resize;
+    block->before = conn->encoder.at;
     block->out.out = block->frame + CG_FRAME_HEAD;
     block->out.len = 0;
     block->out.cap = cg_min32(room - CG_FRAME_HEAD, CG_MAX_FRAME);
@@ -4325,15 +4325,22 @@ static bool cg_block_begin(cg_block *block, cgrpc_call *call)
     return true;
 }
 
+/* The user's fields of a block. */
+static void cg_block_metadata(cg_block *block, const cgrpc_call *call,
+                              unsigned which)
+{
+    if (call->metadata.len != 0)
+        cg_metadata_encode(&call->metadata, &call->side->words, which,
+                           &call->conn->encoder, &block->out);
+}
+
 /* true: the block is on its way. false: it did not fit, nothing happened. */
 static bool cg_block_end(cg_block *block, cgrpc_call *call, uint8_t flags)
 {
     cgrpc_conn *conn = call->conn;
     uint32_t len = (uint32_t)block->out.len;
     if (block->out.full) {
-        conn->encoder.used = block->used; /* nothing was inserted */
-        conn->encoder.count = block->count;
-        conn->encoder.resize = block->resize;
+        conn->encoder.at = block->before; /* nothing was inserted */
         return false;
     }
     cg_frame_head(block->frame, len, CG_HEADERS,
@@ -4350,7 +4357,6 @@ static bool cg_block_end(cg_block *block, cgrpc_call *call, uint8_t flags)
 typedef struct cg_sink {
     uint8_t *out, *end;  /* in the transmit buffer */
     uint8_t *frame;      /* head of the frame in the making, or NULL */
-    uint8_t *prefix;     /* to be patched when the length is known */
     uint8_t *spill;      /* where bytes go that find no room, or NULL */
     uint32_t spill_room, spilled;
     uint32_t frame_room; /* what the frame in the making may still take */
@@ -4359,6 +4365,7 @@ typedef struct cg_sink {
     uint32_t total, sent;
     uint32_t check, expect; /* of the bytes skipped: as they are, as sent */
     uint32_t id;
+    bool replay;         /* bytes are checked as they are skipped and laid */
     bool changed;
 } cg_sink;
 
@@ -4379,13 +4386,13 @@ static void cg_sink_close(cg_sink *sink, uint8_t flags)
     sink->frame_room = 0;
 }
 
-/* Begins a DATA frame of at least `least` bytes; false: no room for one. */
-static bool cg_sink_open(cg_sink *sink, uint32_t least)
+/* Begins a DATA frame; false: no room for one. */
+static bool cg_sink_open(cg_sink *sink)
 {
     uint32_t room = (uint32_t)(sink->end - sink->out);
     cg_sink_close(sink, 0);
     sink->frame = NULL;
-    if (room < CG_FRAME_HEAD + least || sink->window - sink->sent < least)
+    if (room <= CG_FRAME_HEAD || sink->window == sink->sent)
         return false;
     sink->frame = sink->out;
     sink->out += CG_FRAME_HEAD;
@@ -4405,6 +4412,8 @@ static void cg_sink_spill(cg_sink *sink, const uint8_t *in, uint32_t len)
 
 static void cg_sink_lay(cg_sink *sink, const uint8_t *in, uint32_t len)
 {
+    if (CGRPC_REPLAY && sink->replay)
+        sink->check = cg_check(sink->check, in, len);
     memcpy(sink->out, in, len);
     sink->out += len;
     sink->frame_room -= len;
@@ -4414,11 +4423,11 @@ static void cg_sink_lay(cg_sink *sink, const uint8_t *in, uint32_t len)
 static void cg_sink_write(cg_sink *sink, const uint8_t *in, uint32_t len)
 {
     sink->total += len;
-    if (len <= sink->frame_room && !sink->skip) {
+    if (len <= sink->frame_room && (!CGRPC_REPLAY || !sink->skip)) {
         cg_sink_lay(sink, in, len);
         return;
     }
-    if (sink->skip) {
+    if (CGRPC_REPLAY && sink->skip) {
         uint32_t past = cg_min32(sink->skip, len);
         sink->check = cg_check(sink->check, in, past);
         sink->skip -= past;
@@ -4428,7 +4437,7 @@ static void cg_sink_write(cg_sink *sink, const uint8_t *in, uint32_t len)
     }
     while (len && !sink->spilled) {
         uint32_t part;
-        if (!sink->frame_room && !cg_sink_open(sink, 1))
+        if (!sink->frame_room && !cg_sink_open(sink))
             break;
         part = cg_min32(len, sink->frame_room);
         cg_sink_lay(sink, in, part);
@@ -4446,56 +4455,72 @@ static bool cg_sink_pb(pb_ostream_t *stream, const pb_byte_t *in, size_t len)
     return true;
 }
 
-static bool cg_encode(cg_sink *sink, const pb_msgdesc_t *type,
-                      const void *message)
+static bool cg_pb_encode(cg_sink *sink, const pb_msgdesc_t *type,
+                         const void *message)
 {
     pb_ostream_t stream = PB_OSTREAM_SIZING;
-    if (type) {
-        stream.callback = cg_sink_pb;
-        stream.state = sink;
-        stream.max_size = SIZE_MAX;
-        return pb_encode(&stream, type, message);
-    }
-    if (((const cgrpc_bytes *)message)->len)
-        cg_sink_write(sink, ((const cgrpc_bytes *)message)->data,
-                      (uint32_t)((const cgrpc_bytes *)message)->len);
-    return true;
+    stream.callback = cg_sink_pb;
+    stream.state = sink;
+    stream.max_size = SIZE_MAX;
+    return pb_encode(&stream, type, message);
 }
 
-static bool cg_decode(const uint8_t *in, uint32_t len,
-                      const pb_msgdesc_t *type, void *message)
+/* Into one piece of memory; UINT32_MAX: it does not fit, or is no message. */
+static uint32_t cg_pb_put(uint8_t *out, uint32_t room,
+                          const pb_msgdesc_t *type, const void *message)
 {
-    pb_istream_t stream;
-    if (type) {
-        stream = pb_istream_from_buffer(in, len);
-        return pb_decode(&stream, type, message);
-    }
-    ((cgrpc_bytes *)message)->data = in;
-    ((cgrpc_bytes *)message)->len = len;
-    return true;
+    pb_ostream_t stream = pb_ostream_from_buffer(out, room);
+    return pb_encode(&stream, type, message)
+               ? (uint32_t)stream.bytes_written : UINT32_MAX;
 }
 
+static bool cg_pb_decode(const uint8_t *in, uint32_t len,
+                         const pb_msgdesc_t *type, void *message)
+{
+    pb_istream_t stream = pb_istream_from_buffer(in, len);
+    return pb_decode(&stream, type, message);
+}
 #else
+/* Without nanopb no method has a type. */
+#define cg_pb_encode(sink, type, message) false
+#define cg_pb_put(out, room, type, message) UINT32_MAX
+#define cg_pb_decode(in, len, type, message) false
+#endif
+
 static bool cg_encode(cg_sink *sink, const struct pb_msgdesc_s *type,
                       const void *message)
 {
-    (void)type;
-    if (((const cgrpc_bytes *)message)->len)
-        cg_sink_write(sink, ((const cgrpc_bytes *)message)->data,
-                      (uint32_t)((const cgrpc_bytes *)message)->len);
+    const cgrpc_bytes *raw = (const cgrpc_bytes *)message;
+    if (type)
+        return cg_pb_encode(sink, type, message);
+    if (raw->len)
+        cg_sink_write(sink, raw->data, (uint32_t)raw->len);
     return true;
+}
+
+static uint32_t cg_encode_whole(uint8_t *out, uint32_t room,
+                                const struct pb_msgdesc_s *type,
+                                const void *message)
+{
+    const cgrpc_bytes *raw = (const cgrpc_bytes *)message;
+    if (type)
+        return cg_pb_put(out, room, type, message);
+    if (raw->len > room)
+        return UINT32_MAX;
+    if (raw->len)
+        memcpy(out, raw->data, raw->len);
+    return (uint32_t)raw->len;
 }
 
 static bool cg_decode(const uint8_t *in, uint32_t len,
                       const struct pb_msgdesc_s *type, void *message)
 {
-    (void)type;
+    if (type)
+        return cg_pb_decode(in, len, type, message);
     ((cgrpc_bytes *)message)->data = in;
     ((cgrpc_bytes *)message)->len = len;
     return true;
 }
-
-#endif
 
 static void cg_prefix(uint8_t *out, uint32_t len)
 {
@@ -4529,40 +4554,54 @@ static void cg_sink_commit(cg_sink *sink, cgrpc_call *call, bool end)
         call->ended_out = 1;
 }
 
-/* One pass over a message: prefix and encoding into the sink. A prefix whose
- * length is not known yet lies in one piece, to be patched. */
-static bool cg_message_pass(cg_sink *sink, cgrpc_call *call,
-                            const void *message)
+static const struct pb_msgdesc_s *cg_message_type(const cgrpc_call *call)
 {
-    const cgrpc_method *method = call->method;
-    uint8_t prefix[5], *patch = NULL;
-    cg_prefix(prefix, call->tx_total ? call->tx_total - 5 : 0);
-    if (!call->tx_total) {
-        if (!cg_sink_open(sink, 5))
-            sink->end = sink->out;
-        patch = sink->frame ? sink->out : sink->spill;
-    }
-    cg_sink_write(sink, prefix, 5);
-    if (!cg_encode(sink, call->is_server ? method->out : method->in, message))
+    return call->is_server ? call->method->out : call->method->in;
+}
+
+/* The short way: a message that one frame holds is encoded in its place.
+ * false: this one must go the long way, which begins with its size. */
+static bool cg_message_whole(cg_sink *sink, const cgrpc_call *call,
+                             const void *message)
+{
+    uint8_t *prefix = sink->out + CG_FRAME_HEAD;
+    uint32_t most = cg_min32(sink->window, sink->max_frame), len;
+    uint32_t room = cg_min32((uint32_t)(sink->end - sink->out),
+                             CG_FRAME_HEAD + most);
+    if (room < CG_FRAME_HEAD + 5)
         return false;
-    if (patch)
-        cg_prefix(patch, sink->total - 5);
+    len = cg_encode_whole(prefix + 5, room - CG_FRAME_HEAD - 5,
+                          cg_message_type(call), message);
+    if (len == UINT32_MAX)
+        return false;
+    cg_prefix(prefix, len);
+    sink->frame = sink->out;
+    sink->sent = len + 5;
+    sink->out = prefix + sink->sent;
     return true;
 }
 
-/* Sizes a message, and notes the checksum of its first `sent` bytes. */
-static bool cg_message_measure(cgrpc_call *call, const void *message,
-                               uint32_t sent)
+/* One pass over a message: its prefix, of the size in call->tx_total, and its
+ * encoding go into the sink. */
+static bool cg_message_pass(cg_sink *sink, const cgrpc_call *call,
+                            const void *message)
+{
+    uint8_t prefix[5];
+    cg_prefix(prefix, call->tx_total - 5);
+    cg_sink_write(sink, prefix, 5);
+    return cg_encode(sink, cg_message_type(call), message);
+}
+
+/* How long is a message that goes the long way? */
+static bool cg_message_measure(cgrpc_call *call, const void *message)
 {
     cg_sink sink;
     cg_sink_init(&sink, call);
     sink.end = sink.out;
-    sink.skip = sent;
+    call->tx_check = sink.check;
     if (!cg_message_pass(&sink, call, message))
         return false;
     call->tx_total = sink.total;
-    call->tx_sent = sent;
-    call->tx_check = sink.check;
     return true;
 }
 
@@ -4577,27 +4616,36 @@ static uint32_t cg_part_need(const cgrpc_conn *conn, uint32_t left)
                     (conn->tx_cap - CGRPC_TX_RESERVE) / 2);
 }
 
-/* A message that did not fit. What only waits for the buffer to drain is
- * withdrawn and waits whole. What waits for the peer's window goes out in
- * parts, for a peer may return credit in batches larger than is missing. */
+/* The long way of a message, or of what is left of it. What only waits for
+ * the buffer to drain waits whole. What waits for the peer's window goes out
+ * in parts, for a peer may return credit in batches larger than is missing. */
 static cg_outcome cg_message_part(cg_sink *sink, cgrpc_call *call,
-                              const void *message)
+                                  const void *message, bool end)
 {
-    uint32_t left = sink->total - call->tx_sent;
-    uint32_t heads = CG_FRAME_HEAD * (1 + left / sink->max_frame);
-    uint32_t cap = call->conn->tx_cap - CGRPC_TX_RESERVE;
-    bool fits = left + heads <= cap;
-    call->tx_need = fits ? left + heads : cap;
-    if (!CGRPC_REPLAY)
-        return fits && (int32_t)left <= call->conn->peer_window
-                   ? CG_SENT_WAIT : CG_SENT_LARGE;
-    if (sink->sent == 0 || (fits && sink->window > sink->sent))
+    cgrpc_conn *conn = call->conn;
+    uint32_t left = call->tx_total - call->tx_sent;
+    uint32_t cap = conn->tx_cap - CGRPC_TX_RESERVE;
+    bool fits;
+    call->tx_need = left + CG_FRAME_HEAD * (1 + left / sink->max_frame);
+    fits = call->tx_need <= cap;
+    if (fits && sink->window >= left && cg_tx_room(conn) < call->tx_need)
         return CG_SENT_WAIT;
-    cg_sink_commit(sink, call, false);
-    call->tx_total = sink->total; /* the prefix counts in the checksum */
-    call->tx_need = cg_part_need(call->conn, left - sink->sent);
-    return cg_message_measure(call, message, call->tx_sent + sink->sent)
-               ? CG_SENT_WAIT : CG_SENT_BAD;
+    if (!CGRPC_REPLAY && (!fits || sink->window < left))
+        return fits && (int32_t)left <= conn->peer_window ? CG_SENT_WAIT
+                                                          : CG_SENT_LARGE;
+    sink->replay = true;
+    sink->skip = call->tx_sent;
+    sink->expect = call->tx_check;
+    if (!cg_message_pass(sink, call, message) || sink->changed ||
+        call->tx_total != sink->total)
+        return CG_SENT_BAD;
+    left -= sink->sent;
+    if (sink->sent)
+        cg_sink_commit(sink, call, end && left == 0);
+    call->tx_sent += sink->sent;
+    call->tx_check = sink->check;
+    call->tx_need = cg_part_need(conn, left);
+    return left == 0 ? CG_SENT_ALL : CG_SENT_WAIT;
 }
 
 /* Sends a message, or what can go of it now. CG_SENT_WAIT: offer the same
@@ -4608,28 +4656,22 @@ static cg_outcome cg_message_put(cgrpc_call *call, const void *message,
                                  bool end)
 {
     cg_sink sink;
+    cg_outcome outcome = CG_SENT_ALL;
     cg_sink_init(&sink, call);
-    if (!call->tx_sent)
-        call->tx_total = 0; /* nothing binds us to an earlier offer */
     if (sink.window == 0 || cg_tx_room(call->conn) < call->tx_need)
         return CG_SENT_WAIT;
-    if (CGRPC_REPLAY && sink.window < 5 && !call->tx_total &&
-        !cg_message_measure(call, message, 0))
+    if (call->tx_sent == 0 && cg_message_whole(&sink, call, message))
+        cg_sink_commit(&sink, call, end);
+    else if (call->tx_sent == 0 && !cg_message_measure(call, message))
         return CG_SENT_BAD;
-    sink.skip = call->tx_sent;
-    sink.expect = call->tx_check;
-    if (!cg_message_pass(&sink, call, message) || sink.changed)
-        return CG_SENT_BAD;
-    if (call->tx_total && call->tx_total != sink.total)
-        return CG_SENT_BAD;
-    if (sink.sent + call->tx_sent < sink.total)
-        return cg_message_part(&sink, call, message);
-    cg_sink_commit(&sink, call, end);
+    else
+        outcome = cg_message_part(&sink, call, message, end);
+    if (outcome != CG_SENT_ALL)
+        return outcome;
     call->tx_total = call->tx_sent = call->tx_need = 0;
     cg_conn_refill(call->conn, CG_REFILL); /* it will earn credit and pings */
     return CG_SENT_ALL;
 }
-
 
 /* ======================================================================
  * >>call    one RPC, both roles: receiving, sending, ending
@@ -4987,8 +5029,7 @@ static bool cg_client_put_headers(cgrpc_call *call)
                           desc->user_agent);
     if (left != UINT32_MAX)
         cg_hpack_put_timeout(encoder, &block.out, left);
-    cg_metadata_encode(&call->metadata, &call->side->words, CG_OUT_INITIAL,
-                       encoder, &block.out);
+    cg_block_metadata(&block, call, CG_OUT_INITIAL);
     return cg_block_end(&block, call, 0);
 }
 
@@ -5849,15 +5890,21 @@ static cg_outcome cg_message_put_once(cgrpc_call *call, const void *message,
                                       uint8_t *spill, uint32_t room)
 {
     cg_sink sink;
+    uint8_t *frame;
     cg_sink_init(&sink, call);
-    sink.spill = spill;
-    sink.spill_room = room;
-    if (!call->headers_out)
-        sink.end = sink.out;
-    if (!cg_message_pass(&sink, call, message))
-        return CG_SENT_BAD;
-    if (sink.sent + sink.spilled < sink.total)
-        return CG_SENT_LARGE;
+    frame = sink.out;
+    if (!call->headers_out || sink.window < 5 ||
+        sink.end < frame + CG_FRAME_HEAD + 5)
+        sink.end = frame; /* not even a whole prefix fits */
+    if (!cg_message_whole(&sink, call, message)) {
+        sink.spill = spill;
+        sink.spill_room = room;
+        if (!cg_message_pass(&sink, call, message))
+            return CG_SENT_BAD;
+        if (sink.sent + sink.spilled < sink.total)
+            return CG_SENT_LARGE;
+        cg_prefix(sink.sent ? frame + CG_FRAME_HEAD : spill, sink.total - 5);
+    }
     cg_sink_commit(&sink, call, false);
     call->rest = spill;
     call->rest_len = sink.spilled;
@@ -5894,8 +5941,9 @@ static const char cg_identity[] = "identity";
 static const char cg_type_text[] = "text/plain";
 
 /* What the first header block of a reply says. */
-static void cg_server_begin_reply(cgrpc_call *call, cg_writer *out)
+static void cg_server_begin_reply(cg_block *block, cgrpc_call *call)
 {
+    cg_writer *out = &block->out;
     cgrpc_hpack_encoder *encoder = &call->conn->encoder;
     if (call->not_grpc)
         cg_hpack_put_number(encoder, out, CG_NAME_STATUS,
@@ -5904,13 +5952,13 @@ static void cg_server_begin_reply(cgrpc_call *call, cg_writer *out)
         cg_hpack_put_index(out, 8); /* :status 200 */
     cg_hpack_put_constant(encoder, out, CG_NAME_CONTENT_TYPE,
                           call->not_grpc ? cg_type_text : cg_type_grpc);
-    cg_metadata_encode(&call->metadata, &call->side->words, CG_OUT_INITIAL,
-                       encoder, out);
+    cg_block_metadata(block, call, CG_OUT_INITIAL);
 }
 
 /* What the last header block of a reply says. */
-static void cg_server_end_reply(cgrpc_call *call, cg_writer *out)
+static void cg_server_end_reply(cg_block *block, cgrpc_call *call)
 {
+    cg_writer *out = &block->out;
     cgrpc_hpack_encoder *encoder = &call->conn->encoder;
     if (call->status == CGRPC_OK)
         cg_hpack_put_constant(encoder, out, CG_NAME_GRPC_STATUS, cg_status_0);
@@ -5919,8 +5967,7 @@ static void cg_server_end_reply(cgrpc_call *call, cg_writer *out)
     if (call->refusing)
         cg_hpack_put_constant(encoder, out, CG_NAME_GRPC_ACCEPT_ENCODING,
                               cg_identity);
-    cg_metadata_encode(&call->metadata, &call->side->words, CG_OUT_TRAILING,
-                       encoder, out);
+    cg_block_metadata(block, call, CG_OUT_TRAILING);
 }
 
 /* The initial header block, or the trailers: both in one if the trailers
@@ -5931,9 +5978,9 @@ static bool cg_server_put_block(cgrpc_call *call, bool trailers)
     if (!cg_block_begin(&block, call))
         return false;
     if (!call->headers_out)
-        cg_server_begin_reply(call, &block.out);
+        cg_server_begin_reply(&block, call);
     if (trailers)
-        cg_server_end_reply(call, &block.out);
+        cg_server_end_reply(&block, call);
     if (cg_block_end(&block, call, trailers ? CG_END_STREAM : 0))
         return true;
     if (cg_call_never_fits(call)) {
@@ -5998,20 +6045,16 @@ static void cg_server_reply(cgrpc_call *call, const void *out)
 
 /* --- running handlers --- */
 
-#if CGRPC_NANOPB
 /* Frees what nanopb allocated, in a build that lets it (PB_ENABLE_MALLOC). */
-static void cg_release(const pb_msgdesc_t *type, void *message)
-{
-    if (type)
-        pb_release(type, message);
-}
-#else
 static void cg_release(const struct pb_msgdesc_s *type, void *message)
 {
-    (void)type;
-    (void)message;
-}
+#if CGRPC_NANOPB
+    if (type)
+        pb_release(type, message);
+#else
+    (void)type, (void)message;
 #endif
+}
 
 /* The handler fills in one reply; otherwise it sends what it likes. */
 static bool cg_method_replies(const cgrpc_method *method)
@@ -6062,7 +6105,6 @@ static void *cg_server_decode(cgrpc_call *call)
     const cgrpc_serving *serving = call->serving;
     size_t method = (size_t)(call->method - serving->service->methods);
     void *in = server->scratch;
-    memset(in, 0, call->method->in_size);
     if (serving->service->arm)
         serving->service->arm(serving->handlers, method, call, in);
     if (cg_decode(cg_rx(call) + 5, cg_rx_message(call), call->method->in, in))
@@ -6110,18 +6152,21 @@ static void cg_server_returned(cgrpc_call *call, cgrpc_status status,
 static bool cg_server_dispatch(cgrpc_call *call)
 {
     cg_due due = cg_server_due(call);
-    size_t in_words = CGRPC_WORDS(call->method->in_size);
-    void *in = NULL, *out = cg_server_of(call)->scratch + in_words;
+    const cgrpc_method *method = call->method;
+    cgrpc_word *scratch = cg_server_of(call)->scratch;
+    size_t in_bytes = CGRPC_WORDS(method->in_size) * sizeof(cgrpc_word);
+    void *in = NULL, *out = (uint8_t *)scratch + in_bytes;
     cgrpc_status status;
     if (due == CG_NOT_DUE)
         return false;
+    if (cg_method_replies(method))
+        in_bytes += method->out_size;
+    memset(scratch, 0, in_bytes);
     if (due == CG_DUE_MESSAGE) {
         in = cg_server_decode(call);
         if (!in)
             return true;
     }
-    if (cg_method_replies(call->method))
-        memset(out, 0, call->method->out_size);
     status = cg_server_run(call, in, out);
     cg_server_returned(call, status, in != NULL, out);
     if (in)
