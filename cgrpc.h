@@ -1507,7 +1507,7 @@ static void cg_record_head(uint8_t *out, unsigned label, size_t key_len,
 }
 
 /* Writes a record behind the others; the head comes last. */
-static void cg_record_begin(const cgrpc_arena *a, cg_writer *w)
+static CG_COMPACT void cg_record_begin(const cgrpc_arena *a, cg_writer *w)
 {
     w->out = a->base + a->len;
     w->cap = (size_t)(a->cap - a->len);
@@ -4528,15 +4528,58 @@ static void cg_prefix(uint8_t *out, uint32_t len)
     cg_set32(out + 1, len);
 }
 
+static const struct pb_msgdesc_s *cg_message_type(const cgrpc_call *call)
+{
+    return call->is_server ? call->method->out : call->method->in;
+}
+
+/* What may go of a call's messages now, as far as the peer is concerned. */
+static uint32_t cg_message_window(const cgrpc_call *call)
+{
+    int32_t window = call->conn->tx_window;
+    if (window > call->tx_window)
+        window = call->tx_window;
+    return window > 0 ? (uint32_t)window : 0;
+}
+
+/* DATA of so many bytes was laid behind the transmit buffer's end. */
+static void cg_message_sent(cgrpc_call *call, uint32_t len, bool end)
+{
+    call->tx_window -= (int32_t)len;
+    call->conn->tx_window -= (int32_t)len;
+    if (end)
+        call->ended_out = 1;
+}
+
+/* The short way: a message that one frame holds is encoded in its place.
+ * false: this one must go the long way, which begins with its size. */
+static bool cg_message_whole(cgrpc_call *call, const void *message, bool end)
+{
+    cgrpc_conn *conn = call->conn;
+    uint32_t most = cg_min32(cg_message_window(call), conn->peer_frame), len;
+    uint32_t room = cg_min32(cg_tx_room(conn), CG_FRAME_HEAD + most);
+    uint8_t *frame = cg_tx_tail(conn), *prefix = frame + CG_FRAME_HEAD;
+    if (room < CG_FRAME_HEAD + 5)
+        return false;
+    len = cg_encode_whole(prefix + 5, room - CG_FRAME_HEAD - 5,
+                          cg_message_type(call), message);
+    if (len == UINT32_MAX)
+        return false;
+    cg_prefix(prefix, len);
+    len += 5;
+    cg_frame_head(frame, len, CG_DATA, end ? CG_END_STREAM : 0, call->id);
+    conn->tx_end += CG_FRAME_HEAD + len;
+    cg_message_sent(call, len, end);
+    return true;
+}
+
 static void cg_sink_init(cg_sink *sink, cgrpc_call *call)
 {
     cgrpc_conn *conn = call->conn;
-    int32_t window = call->tx_window < conn->tx_window ? call->tx_window
-                                                       : conn->tx_window;
     memset(sink, 0, sizeof *sink);
     sink->out = cg_tx_tail(conn);
     sink->end = sink->out + cg_tx_room(conn);
-    sink->window = window > 0 ? (uint32_t)window : 0;
+    sink->window = cg_message_window(call);
     sink->max_frame = conn->peer_frame;
     sink->id = call->id;
     sink->check = 2166136261u;
@@ -4548,37 +4591,7 @@ static void cg_sink_commit(cg_sink *sink, cgrpc_call *call, bool end)
     cgrpc_conn *conn = call->conn;
     cg_sink_close(sink, end ? CG_END_STREAM : 0);
     conn->tx_end = (uint32_t)(sink->out - conn->tx);
-    call->tx_window -= (int32_t)sink->sent;
-    conn->tx_window -= (int32_t)sink->sent;
-    if (end)
-        call->ended_out = 1;
-}
-
-static const struct pb_msgdesc_s *cg_message_type(const cgrpc_call *call)
-{
-    return call->is_server ? call->method->out : call->method->in;
-}
-
-/* The short way: a message that one frame holds is encoded in its place.
- * false: this one must go the long way, which begins with its size. */
-static bool cg_message_whole(cg_sink *sink, const cgrpc_call *call,
-                             const void *message)
-{
-    uint8_t *prefix = sink->out + CG_FRAME_HEAD;
-    uint32_t most = cg_min32(sink->window, sink->max_frame), len;
-    uint32_t room = cg_min32((uint32_t)(sink->end - sink->out),
-                             CG_FRAME_HEAD + most);
-    if (room < CG_FRAME_HEAD + 5)
-        return false;
-    len = cg_encode_whole(prefix + 5, room - CG_FRAME_HEAD - 5,
-                          cg_message_type(call), message);
-    if (len == UINT32_MAX)
-        return false;
-    cg_prefix(prefix, len);
-    sink->frame = sink->out;
-    sink->sent = len + 5;
-    sink->out = prefix + sink->sent;
-    return true;
+    cg_message_sent(call, sink->sent, end);
 }
 
 /* One pass over a message: its prefix, of the size in call->tx_total, and its
@@ -4619,31 +4632,33 @@ static uint32_t cg_part_need(const cgrpc_conn *conn, uint32_t left)
 /* The long way of a message, or of what is left of it. What only waits for
  * the buffer to drain waits whole. What waits for the peer's window goes out
  * in parts, for a peer may return credit in batches larger than is missing. */
-static cg_outcome cg_message_part(cg_sink *sink, cgrpc_call *call,
-                                  const void *message, bool end)
+static cg_outcome cg_message_part(cgrpc_call *call, const void *message,
+                                  bool end)
 {
     cgrpc_conn *conn = call->conn;
+    cg_sink sink;
     uint32_t left = call->tx_total - call->tx_sent;
     uint32_t cap = conn->tx_cap - CGRPC_TX_RESERVE;
     bool fits;
-    call->tx_need = left + CG_FRAME_HEAD * (1 + left / sink->max_frame);
+    cg_sink_init(&sink, call);
+    call->tx_need = left + CG_FRAME_HEAD * (1 + left / sink.max_frame);
     fits = call->tx_need <= cap;
-    if (fits && sink->window >= left && cg_tx_room(conn) < call->tx_need)
+    if (fits && sink.window >= left && cg_tx_room(conn) < call->tx_need)
         return CG_SENT_WAIT;
-    if (!CGRPC_REPLAY && (!fits || sink->window < left))
+    if (!CGRPC_REPLAY && (!fits || sink.window < left))
         return fits && (int32_t)left <= conn->peer_window ? CG_SENT_WAIT
                                                           : CG_SENT_LARGE;
-    sink->replay = true;
-    sink->skip = call->tx_sent;
-    sink->expect = call->tx_check;
-    if (!cg_message_pass(sink, call, message) || sink->changed ||
-        call->tx_total != sink->total)
+    sink.replay = true;
+    sink.skip = call->tx_sent;
+    sink.expect = call->tx_check;
+    if (!cg_message_pass(&sink, call, message) || sink.changed ||
+        call->tx_total != sink.total)
         return CG_SENT_BAD;
-    left -= sink->sent;
-    if (sink->sent)
-        cg_sink_commit(sink, call, end && left == 0);
-    call->tx_sent += sink->sent;
-    call->tx_check = sink->check;
+    left -= sink.sent;
+    if (sink.sent)
+        cg_sink_commit(&sink, call, end && left == 0);
+    call->tx_sent += sink.sent;
+    call->tx_check = sink.check;
     call->tx_need = cg_part_need(conn, left);
     return left == 0 ? CG_SENT_ALL : CG_SENT_WAIT;
 }
@@ -4655,19 +4670,17 @@ static cg_outcome cg_message_part(cg_sink *sink, cgrpc_call *call,
 static cg_outcome cg_message_put(cgrpc_call *call, const void *message,
                                  bool end)
 {
-    cg_sink sink;
-    cg_outcome outcome = CG_SENT_ALL;
-    cg_sink_init(&sink, call);
-    if (sink.window == 0 || cg_tx_room(call->conn) < call->tx_need)
+    cg_outcome outcome;
+    if (cg_message_window(call) == 0 ||
+        cg_tx_room(call->conn) < call->tx_need)
         return CG_SENT_WAIT;
-    if (call->tx_sent == 0 && cg_message_whole(&sink, call, message))
-        cg_sink_commit(&sink, call, end);
-    else if (call->tx_sent == 0 && !cg_message_measure(call, message))
-        return CG_SENT_BAD;
-    else
-        outcome = cg_message_part(&sink, call, message, end);
-    if (outcome != CG_SENT_ALL)
-        return outcome;
+    if (call->tx_sent != 0 || !cg_message_whole(call, message, end)) {
+        if (call->tx_sent == 0 && !cg_message_measure(call, message))
+            return CG_SENT_BAD;
+        outcome = cg_message_part(call, message, end);
+        if (outcome != CG_SENT_ALL)
+            return outcome;
+    }
     call->tx_total = call->tx_sent = call->tx_need = 0;
     cg_conn_refill(call->conn, CG_REFILL); /* it will earn credit and pings */
     return CG_SENT_ALL;
@@ -5891,20 +5904,20 @@ static cg_outcome cg_message_put_once(cgrpc_call *call, const void *message,
 {
     cg_sink sink;
     uint8_t *frame;
+    if (call->headers_out && cg_message_whole(call, message, false))
+        return CG_SENT_ALL;
     cg_sink_init(&sink, call);
     frame = sink.out;
     if (!call->headers_out || sink.window < 5 ||
         sink.end < frame + CG_FRAME_HEAD + 5)
         sink.end = frame; /* not even a whole prefix fits */
-    if (!cg_message_whole(&sink, call, message)) {
-        sink.spill = spill;
-        sink.spill_room = room;
-        if (!cg_message_pass(&sink, call, message))
-            return CG_SENT_BAD;
-        if (sink.sent + sink.spilled < sink.total)
-            return CG_SENT_LARGE;
-        cg_prefix(sink.sent ? frame + CG_FRAME_HEAD : spill, sink.total - 5);
-    }
+    sink.spill = spill;
+    sink.spill_room = room;
+    if (!cg_message_pass(&sink, call, message))
+        return CG_SENT_BAD;
+    if (sink.sent + sink.spilled < sink.total)
+        return CG_SENT_LARGE;
+    cg_prefix(sink.sent ? frame + CG_FRAME_HEAD : spill, sink.total - 5);
     cg_sink_commit(&sink, call, false);
     call->rest = spill;
     call->rest_len = sink.spilled;
