@@ -844,7 +844,6 @@ struct cgrpc_call {
     bool blocked;         /* a send found no room */
     bool waiting;         /* the handler waits for a wake */
     bool hooked;          /* the hook has run */
-    unsigned ran : 1;     /* the handler has run */
     unsigned replied : 1; /* one message was sent */
     unsigned told_end : 1;     /* the handler has seen the end of input */
     unsigned null_run : 1;     /* the handler was last run without `in` */
@@ -1127,6 +1126,7 @@ enum {
     CG_NAME_SCHEME = 4,
     CG_NAME_STATUS = 5,
     CG_NAME_ACCEPT_ENCODING = 7,
+    CG_NAME_ALLOW = 13,
     CG_NAME_AUTHORIZATION = 14,
     CG_NAME_CONTENT_LENGTH = 19,
     CG_NAME_CONTENT_TYPE = 22,
@@ -1161,6 +1161,7 @@ enum {
 enum {
     CG_METHOD_POST = 1,
     CG_METHOD_GET = 2,
+    CG_METHOD_HEAD = 3,
     CG_SCHEME_HTTP = 1,
     CG_SCHEME_HTTPS = 2,
     CG_TE_TRAILERS = 1,
@@ -1942,7 +1943,7 @@ static uint32_t cg_timeout_value(uint32_t count, unsigned unit)
 /* The names whose values are compared with words: length and text of each,
  * and a 0. */
 static const char CG_WORDS[] =
-    "\2" "\4" "POST" "\3" "GET" "\0"
+    "\2" "\4" "POST" "\3" "GET" "\4" "HEAD" "\0"
     "\4" "\4" "http" "\5" "https" "\0"
     "\26" "\20" "application/grpc" "\26" "application/grpc+proto" "\0"
     "\65" "\10" "trailers" "\0"
@@ -3422,7 +3423,8 @@ typedef struct cgrpc_conn_ops {
     cgrpc_call *(*open)(cgrpc_conn *conn, uint32_t id);
     /* a header block is complete */
     void (*headers)(cgrpc_call *call, const cgrpc_head *head, bool end);
-    void (*data)(cgrpc_call *call, const uint8_t *in, uint32_t len);
+    /* says how much it took; the rest is shown again after the handlers */
+    uint32_t (*data)(cgrpc_call *call, const uint8_t *in, uint32_t len);
     void (*ended)(cgrpc_call *call); /* END_STREAM, after headers and data */
     void (*reset)(cgrpc_call *call, uint32_t code);
     void (*goaway)(cgrpc_conn *conn, uint32_t last);
@@ -3905,10 +3907,10 @@ static CG_COMPACT uint8_t cg_frame_check(const cgrpc_conn *conn, uint32_t last)
 {
     uint32_t len = conn->frame_left, id = conn->frame_id;
     uint8_t type = conn->frame_type, only = conn->only, rule, exact;
+    if (only == CG_ANY ? type == CG_CONTINUATION : type != only)
+        return CG_PROTOCOL_ERROR; /* 3.4: no preface, e.g. HTTP/1.1 */
     if (len > CG_MAX_FRAME)
         return CG_FRAME_SIZE_ERROR;
-    if (only == CG_ANY ? type == CG_CONTINUATION : type != only)
-        return CG_PROTOCOL_ERROR;
     if (only == CG_CONTINUATION && id != last)
         return CG_PROTOCOL_ERROR;
     if (type > CG_CONTINUATION)
@@ -4081,11 +4083,11 @@ static uint32_t cg_conn_at_body(cgrpc_conn *conn, const uint8_t *in,
     bool skip = conn->state == CG_READ_SKIP;
     uint32_t used = conn->frame_left - (skip ? 0 : conn->frame_pad);
     used = cg_min32(len, used);
-    conn->frame_left -= used;
     if (!skip && conn->frame_type != CG_DATA)
         cg_conn_block(conn, in, used);
     else if (!skip && conn->call)
-        conn->ops->data(conn->call, in, used);
+        used = conn->ops->data(conn->call, in, used);
+    conn->frame_left -= used;
     if (conn->frame_left == 0)
         cg_frame_end(conn);
     else if (conn->frame_left == conn->frame_pad)
@@ -5152,8 +5154,10 @@ static void cg_client_headers(cgrpc_call *call, const cgrpc_head *head,
                               bool end)
 {
     bool trailers = call->headers_in;
+    /* 8.1: no informational answer is the last, trailers always are. (A
+     * :status that is missing counts as 0.) */
     if (head->flags & CG_FIELD_MALFORMED || (trailers && !end) ||
-        (!trailers && !cg_head_has(head, CG_HAS_STATUS))) {
+        (!trailers && head->value[CG_HAS_STATUS] < (end ? 200u : 100u))) {
         cg_client_over(call, CGRPC_INTERNAL,
                        CG_TEXT("malformed header block"), CG_PROTOCOL_ERROR);
         return;
@@ -5197,28 +5201,30 @@ static void cg_client_judge(cgrpc_call *call)
     cg_client_over(call, status, why, CG_CANCEL);
 }
 
-static void cg_client_data(cgrpc_call *call, const uint8_t *in, uint32_t len)
+static uint32_t cg_client_data(cgrpc_call *call, const uint8_t *in,
+                               uint32_t len)
 {
     if (!cg_rx_count(call, len) || !call->headers_in) {
         cg_client_over(call, CGRPC_INTERNAL,
                        CG_TEXT("DATA that its headers do not allow"),
                        CG_PROTOCOL_ERROR);
-        return;
+        return len;
     }
     if (call->not_grpc) {
         if (call->rx_window <= 0)
             cg_client_over(call, (cgrpc_status)call->status, NULL, CG_CANCEL);
-        return;
+        return len;
     }
     if (len > call->rx_cap - call->rx_len) {
         cg_client_over(call, CGRPC_RESOURCE_EXHAUSTED,
                        CG_TEXT("more data than the window allowed"),
                        CG_FLOW_CONTROL_ERROR);
-        return;
+        return len;
     }
     memcpy(cg_rx(call) + call->rx_len, in, len);
     call->rx_len += len;
     cg_client_judge(call);
+    return len;
 }
 
 /* END_STREAM on DATA; on headers, cg_client_headers has seen to it. */
@@ -5661,8 +5667,12 @@ static bool cg_client_can_go(const cgrpc_call *call)
 bool cgrpc_wait(cgrpc_call *call, uint32_t ms)
 {
     cgrpc_channel *channel = cg_channel_of(call);
-    const cgrpc_port *port = channel->side.port;
-    uint32_t start = port->now(port->context);
+    const cgrpc_port *port;
+    uint32_t start;
+    if (call->stage == CG_FREE)
+        return false; /* it could not be started */
+    port = channel->side.port;
+    start = cg_call_now(call);
     if (port->in_handler || channel->side.running || !port->wait) {
         CGRPC_LOG(0, "cgrpc: a blocking call inside a handler or hook, or on "
                   "a port that cannot wait\n");
@@ -5771,7 +5781,8 @@ void cgrpc_channel_close(cgrpc_channel *channel)
     while (channel->calls)
         cg_client_cancel(channel->calls);
     if (conn->ops) {
-        cg_frame_goaway(conn, 0, CG_NO_ERROR);
+        if (!conn->dead) /* or it has said, or will, what it died of */
+            cg_frame_goaway(conn, 0, CG_NO_ERROR);
         cg_conn_write(conn, cg_side_now(&channel->side));
         cg_conn_close(conn);
     }
@@ -5952,6 +5963,7 @@ static bool cg_call_never_fits(const cgrpc_call *call)
 static const char cg_status_0[] = "0";
 static const char cg_identity[] = "identity";
 static const char cg_type_text[] = "text/plain";
+static const char cg_post[] = "POST";
 
 /* What the first header block of a reply says. */
 static void cg_server_begin_reply(cg_block *block, cgrpc_call *call)
@@ -5965,6 +5977,8 @@ static void cg_server_begin_reply(cg_block *block, cgrpc_call *call)
         cg_hpack_put_index(out, 8); /* :status 200 */
     cg_hpack_put_constant(encoder, out, CG_NAME_CONTENT_TYPE,
                           call->not_grpc ? cg_type_text : cg_type_grpc);
+    if (call->not_grpc == 405 - 400) /* RFC 9110, 15.5.6 */
+        cg_hpack_put_constant(encoder, out, CG_NAME_ALLOW, cg_post);
     cg_block_metadata(block, call, CG_OUT_INITIAL);
 }
 
@@ -5973,6 +5987,8 @@ static void cg_server_end_reply(cg_block *block, cgrpc_call *call)
 {
     cg_writer *out = &block->out;
     cgrpc_hpack_encoder *encoder = &call->conn->encoder;
+    if (call->not_grpc)
+        return; /* an answer to HEAD ends with its only block */
     if (call->status == CGRPC_OK)
         cg_hpack_put_constant(encoder, out, CG_NAME_GRPC_STATUS, cg_status_0);
     else
@@ -6101,7 +6117,6 @@ static cgrpc_status cg_server_run(cgrpc_call *call, const void *in, void *out)
     cgrpc_port *port = call->side->port;
     size_t method = (size_t)(call->method - serving->service->methods);
     cgrpc_status status;
-    call->ran = 1;
     call->woken = 0;
     call->blocked = 0;
     call->null_run = !in;
@@ -6267,11 +6282,15 @@ static const cgrpc_method cg_no_method = { "(unknown)", NULL, NULL, 0, 0,
 
 static const char cg_body[] = "This server answers gRPC calls only.\n";
 
-/* A request that is no gRPC call: HTTP 415 or 405, and a few words. */
-static void cg_server_answer_http(cgrpc_call *call, unsigned http)
+/* A request that is no gRPC call: HTTP 415 or 405, and a few words, which
+ * an answer to HEAD must not have (RFC 9110, 9.3.2). */
+static void cg_server_answer_http(cgrpc_call *call, const cgrpc_head *head,
+                                  unsigned http)
 {
     cg_server_finish(call, CGRPC_UNKNOWN, NULL);
     call->not_grpc = (uint8_t)(http - 400);
+    if (head->value[CG_HAS_METHOD] == CG_METHOD_HEAD)
+        return;
     call->rest = (const uint8_t *)cg_body;
     call->rest_len = sizeof cg_body - 1;
 }
@@ -6327,11 +6346,11 @@ static void cg_server_request(cgrpc_call *call, const cgrpc_head *head)
     }
     cg_rx_expect(call, head);
     if (head->value[CG_HAS_TYPE] == CG_TYPE_NONE) {
-        cg_server_answer_http(call, 415);
+        cg_server_answer_http(call, head, 415);
         return;
     }
     if (head->value[CG_HAS_METHOD] != CG_METHOD_POST) {
-        cg_server_answer_http(call, 405);
+        cg_server_answer_http(call, head, 405);
         return;
     }
     status = cg_server_objection(call, head, &why);
@@ -6386,32 +6405,35 @@ static void cg_server_headers(cgrpc_call *call, const cgrpc_head *head,
     }
 }
 
-/* DATA beyond the buffer: sent before the peer knew our window. */
+/* DATA beyond the buffer: sent before the peer knew our window. Where the
+ * handler is about to take a message, the rest waits in the byte stream. */
 static void cg_server_overflow(cgrpc_call *call)
 {
-    if (call->ran) {
+    if (cg_server_due(call) == CG_DUE_MESSAGE)
+        call->conn->pause = true;
+    else
         cg_server_finish(call, CGRPC_RESOURCE_EXHAUSTED,
                          CG_TEXT("more data than the server has room for"));
-        return;
-    }
-    cg_server_refuse(call);
 }
 
-static void cg_server_data(cgrpc_call *call, const uint8_t *in, uint32_t len)
+static uint32_t cg_server_data(cgrpc_call *call, const uint8_t *in,
+                               uint32_t len)
 {
-    uint32_t fits;
-    if (!cg_rx_count(call, len)) {
+    uint32_t fits = len;
+    if (call->stage == CG_OPEN)
+        fits = cg_min32(len, call->rx_cap - call->rx_len);
+    if (!cg_rx_count(call, fits)) {
         cg_server_break(call, CG_PROTOCOL_ERROR);
-        return;
+        return len;
     }
     if (call->stage != CG_OPEN)
-        return;
-    fits = cg_min32(len, call->rx_cap - call->rx_len);
+        return len;
     memcpy(cg_rx(call) + call->rx_len, in, fits);
     call->rx_len += fits;
     cg_server_judge(call);
     if (fits < len && call->stage == CG_OPEN)
         cg_server_overflow(call);
+    return call->stage == CG_OPEN ? fits : len;
 }
 
 static void cg_server_reset(cgrpc_call *call, uint32_t code)
@@ -6471,6 +6493,14 @@ static void cg_server_give_up(cgrpc_call *call)
     cg_server_over(call, status);
 }
 
+/* All was said, and the peer has spent the window that it would need to end;
+ * no more credit comes. RFC 9113, 8.1: it is asked to stop. */
+static bool cg_server_waits_in_vain(const cgrpc_call *call)
+{
+    return call->stage == CG_LINGERING && call->rx_window <= 0 &&
+           (call->conn->call != call || cg_flow_coming(call->conn) == 0);
+}
+
 /* What a call has to do now. Returns the milliseconds until it must be
  * looked at again, unless something comes. */
 static CG_COMPACT uint32_t cg_server_turn(cgrpc_call *call, uint32_t now)
@@ -6481,7 +6511,8 @@ static CG_COMPACT uint32_t cg_server_turn(cgrpc_call *call, uint32_t now)
     if (call->stage == CG_FINISHING)
         cg_server_pump(call);
     if ((call->stage == CG_FINISHING || call->stage == CG_LINGERING) &&
-        cg_time_left(call->deadline, now) == 0)
+        (cg_time_left(call->deadline, now) == 0 ||
+         cg_server_waits_in_vain(call)))
         cg_server_give_up(call);
     if (call->stage == CG_OVER) {
         cg_call_run_hook(call);
@@ -6788,11 +6819,12 @@ static void cg_call_send_failed(cgrpc_call *call, cgrpc_status status)
 bool cgrpc_send(cgrpc_call *call, const void *message)
 {
     cg_outcome put = CG_SENT_WAIT;
-    bool one = call->is_server ? !(call->method->kind & CGRPC_SERVER_STREAM)
-                               : !(call->method->kind & CGRPC_CLIENT_STREAM);
-    if ((one && call->replied) || call->end_wanted)
-        return false;
+    bool one;
     if (call->stage != CG_OPEN && call->stage != CG_QUEUED)
+        return false; /* one that never started has no method either */
+    one = call->is_server ? !(call->method->kind & CGRPC_SERVER_STREAM)
+                          : !(call->method->kind & CGRPC_CLIENT_STREAM);
+    if ((one && call->replied) || call->end_wanted)
         return false;
     if (call->stage == CG_OPEN && cg_call_put_headers(call))
         put = cg_message_put(call, message, false);
