@@ -2,11 +2,15 @@
 use crate::proto::test_service_server::{TestService, TestServiceServer};
 use crate::proto::*;
 use crate::{zeros, ECHO_INITIAL, ECHO_TRAILING};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::{Body, Frame};
+use std::future::Future;
 use std::pin::Pin;
+use std::task::{ready, Context, Poll};
 use std::time::Duration;
 use tokio_stream::{Stream, StreamExt};
-use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status, Streaming};
+use tower_service::Service as TowerService;
 
 type Replies = Pin<Box<dyn Stream<Item = Result<StreamingOutputCallResponse, Status>> + Send>>;
 
@@ -21,24 +25,8 @@ fn check(status: &Option<EchoStatus>) -> Result<(), Status> {
     }
 }
 
-fn echo_initial<T>(asked: &MetadataMap, response: &mut Response<T>) {
-    if let Some(value) = asked.get(ECHO_INITIAL) {
-        response.metadata_mut().insert(ECHO_INITIAL, value.clone());
-    }
-}
-
-/// tonic lets a service set trailers only by a status: a stream can end with
-/// one that is OK.
-fn trailers(asked: &MetadataMap) -> Option<Status> {
-    let value = asked.get_bin(ECHO_TRAILING)?;
-    let mut metadata = MetadataMap::new();
-    metadata.insert_bin(ECHO_TRAILING, value.clone());
-    Some(Status::with_metadata(Code::Ok, "", metadata))
-}
-
 fn replies(
     mut messages: impl Stream<Item = Result<StreamingOutputCallRequest, Status>> + Send + Unpin + 'static,
-    end: Option<Status>,
 ) -> Replies {
     let (send, receive) = tokio::sync::mpsc::channel(4);
     tokio::spawn(async move {
@@ -58,9 +46,6 @@ fn replies(
                 }
             }
         }
-        if let Some(status) = end {
-            let _ = send.send(Err(status)).await;
-        }
     });
     Box::pin(tokio_stream::wrappers::ReceiverStream::new(receive))
 }
@@ -79,10 +64,9 @@ impl TestService for Service {
         &self,
         request: Request<SimpleRequest>,
     ) -> Result<Response<SimpleResponse>, Status> {
-        let asked = request.metadata().clone();
         let request = request.into_inner();
         check(&request.response_status)?;
-        let mut response = Response::new(SimpleResponse {
+        Ok(Response::new(SimpleResponse {
             payload: zeros(request.response_size as usize),
             server_id: if request.fill_server_id {
                 format!("tonic-{}", std::process::id())
@@ -90,9 +74,7 @@ impl TestService for Service {
                 String::new()
             },
             ..Default::default()
-        });
-        echo_initial(&asked, &mut response);
-        Ok(response)
+        }))
     }
 
     async fn cacheable_unary_call(
@@ -106,11 +88,7 @@ impl TestService for Service {
         &self,
         request: Request<StreamingOutputCallRequest>,
     ) -> Result<Response<Replies>, Status> {
-        let asked = request.metadata().clone();
-        let one = tokio_stream::once(Ok(request.into_inner()));
-        let mut response = Response::new(replies(one, trailers(&asked)));
-        echo_initial(&asked, &mut response);
-        Ok(response)
+        Ok(Response::new(replies(tokio_stream::once(Ok(request.into_inner())))))
     }
 
     async fn streaming_input_call(
@@ -129,10 +107,7 @@ impl TestService for Service {
         &self,
         request: Request<Streaming<StreamingOutputCallRequest>>,
     ) -> Result<Response<Replies>, Status> {
-        let asked = request.metadata().clone();
-        let mut response = Response::new(replies(request.into_inner(), trailers(&asked)));
-        echo_initial(&asked, &mut response);
-        Ok(response)
+        Ok(Response::new(replies(request.into_inner())))
     }
 
     async fn half_duplex_call(
@@ -144,7 +119,7 @@ impl TestService for Service {
         while let Some(message) = messages.message().await? {
             all.push(Ok(message));
         }
-        Ok(Response::new(replies(tokio_stream::iter(all), None)))
+        Ok(Response::new(replies(tokio_stream::iter(all))))
     }
 
     async fn unimplemented_call(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
@@ -152,10 +127,75 @@ impl TestService for Service {
     }
 }
 
+/// Echo Metadata. tonic's services have no say over the trailers of a success,
+/// so this stands around them.
+#[derive(Clone)]
+struct Echo<S>(S);
+
+struct EchoBody<B> {
+    body: B,
+    trailer: Option<HeaderValue>,
+}
+
+impl<B: Body + Unpin> Body for EchoBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let mut next = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Ok(frame)) = &mut next {
+            if let Some(trailers) = frame.trailers_mut() {
+                echo(trailers, ECHO_TRAILING, self.trailer.take());
+            }
+        }
+        Poll::Ready(next)
+    }
+
+    /// A failure has no body: its headers must stay the trailers.
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+fn echo(into: &mut HeaderMap, key: &'static str, value: Option<HeaderValue>) {
+    if let Some(value) = value {
+        into.insert(HeaderName::from_static(key), value);
+    }
+}
+
+impl<S, I, B> TowerService<http::Request<I>> for Echo<S>
+where
+    S: TowerService<http::Request<I>, Response = http::Response<B>>,
+    S::Future: Send + 'static,
+{
+    type Response = http::Response<EchoBody<B>>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<I>) -> Self::Future {
+        let initial = request.headers().get(ECHO_INITIAL).cloned();
+        let trailer = request.headers().get(ECHO_TRAILING).cloned();
+        let answer = self.0.call(request);
+        Box::pin(async move {
+            let mut response = answer.await?;
+            echo(response.headers_mut(), ECHO_INITIAL, initial);
+            Ok(response.map(|body| EchoBody { body, trailer }))
+        })
+    }
+}
+
 pub async fn serve(port: u16) -> Result<(), Box<dyn std::error::Error>> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     println!("listening on {}", listener.local_addr()?);
     tonic::transport::Server::builder()
+        .layer(tower_layer::layer_fn(Echo))
         .add_service(TestServiceServer::new(Service))
         .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener))
         .await?;
