@@ -178,7 +178,7 @@ async function soak(anew) {
       client = connect();
     }
     await largeUnary(client);
-    assert.ok(Date.now() - began <= 1000, `iteration ${i} took too long`);
+    assert.ok(Date.now() - began <= 2000, `iteration ${i} took too long`);
   }
   client.close();
 }
