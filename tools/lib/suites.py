@@ -31,9 +31,10 @@ COUNTS = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
 SKIP = re.compile(r"^\s*skip(?:ped)?:? (.+)$", re.M | re.I)
 
 BUILD = ("gcc", "libc6-dev", "cmake", "ninja-build", "protobuf-compiler",
-         "nanopb", "libnanopb-dev", "python3-protobuf")
+         "nanopb", "libnanopb-dev", "python3-protobuf", "grpc-proto")
 CLANG = ("g++", "clang")
 GRPC = ("python3-grpcio",)
+GO_SUITES = ("conformance", "tools")  # they build Go programmes
 MULTILIB = ("gcc-multilib", "g++-multilib", "pkg-config", "dpkg-dev")
 
 # A step of a suite: what it is called, and the command. `counts` False: the
@@ -106,6 +107,16 @@ def suites():
                  script("tests/conformance/h2spec.py", "--client",
                         os.path.join(host, "h2get"))
                  ._replace(name="h2specd, our client")]),
+        Suite("tools", "grpcurl, ghz, curl, nghttp and h2load on the server",
+              False, BUILD + GRPC + ("curl", "nghttp2-client"),
+              build("host")
+              + [script("tests/interop/tools.py", "--bin", host)]),
+        Suite("evolution", "old and new clients and servers of one .proto",
+              False, BUILD + GRPC, build("host")
+              + [script("tests/interop/evolution.py", "--bin", host)]),
+        Suite("etcd", "our client of an etcd that is restarted under it",
+              False, BUILD, build("host")
+              + [script("tests/interop/etcd.py", "--bin", host)]),
         Suite("sanitizers", "unit, port, simulation and examples with asan "
               "and ubsan", False, BUILD + CLANG + GRPC, build("asan")
               + programs("asan", "unit") + programs("asan", "port")
@@ -246,7 +257,7 @@ def install(chosen):
         print("needs these Debian packages, and installs them: "
               + " ".join(missing), flush=True)
         deps.apt(*missing)
-    if any(suite.name == "conformance" for suite in chosen):
+    if any(suite.name in GO_SUITES for suite in chosen):
         os.environ["PATH"] = golang.path() + os.pathsep + os.environ["PATH"]
 
 
