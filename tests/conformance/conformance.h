@@ -214,18 +214,6 @@ static bool encode_headers(pb_ostream_t *stream, const pb_field_t *field,
     return true;
 }
 
-/* ---- bytes ---- */
-
-/* A field of bytes is encoded from a cgrpc_bytes. */
-static bool encode_bytes(pb_ostream_t *stream, const pb_field_t *field,
-                         void *const *arg)
-{
-    const cgrpc_bytes *bytes = (const cgrpc_bytes *)*arg;
-    return bytes->len == 0 ||
-           (pb_encode_tag_for_field(stream, field) &&
-            pb_encode_string(stream, bytes->data, bytes->len));
-}
-
 /* ---- errors: Error is, on the wire, what google.rpc.Status is ---- */
 
 /* The details are kept as they stand on the wire, tags included. */

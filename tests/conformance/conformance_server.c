@@ -240,6 +240,16 @@ static cgrpc_status take(rpc *one, const cgrpc_bytes *in)
 
 /* ---- writing an answer ---- */
 
+/* A field of bytes is encoded from a cgrpc_bytes. */
+static bool encode_bytes(pb_ostream_t *stream, const pb_field_t *field,
+                         void *const *arg)
+{
+    const cgrpc_bytes *bytes = (const cgrpc_bytes *)*arg;
+    return bytes->len == 0 ||
+           (pb_encode_tag_for_field(stream, field) &&
+            pb_encode_string(stream, bytes->data, bytes->len));
+}
+
 static bool encode_request(pb_ostream_t *stream, const pb_field_t *field,
                            void *const *arg)
 {
