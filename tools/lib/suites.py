@@ -31,7 +31,7 @@ COUNTS = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
 SKIP = re.compile(r"^\s*skip(?:ped)?:? (.+)$", re.M | re.I)
 
 BUILD = ("gcc", "libc6-dev", "cmake", "ninja-build", "protobuf-compiler",
-         "nanopb", "libnanopb-dev", "python3-protobuf")
+         "nanopb", "libnanopb-dev", "python3-protobuf", "grpc-proto")
 CLANG = ("g++", "clang")
 GRPC = ("python3-grpcio",)
 MULTILIB = ("gcc-multilib", "g++-multilib", "pkg-config", "dpkg-dev")
