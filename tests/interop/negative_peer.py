@@ -1,0 +1,1517 @@
+#!/usr/bin/python3
+"""A server that misbehaves, for gRPC clients.
+
+    tests/interop/negative_peer.py --client build/host/bin/http2_client
+    tests/interop/negative_peer.py --client ... --case refused_once
+
+The first eight cases are those of gRPC's negative HTTP/2 tests
+(doc/negative-http2-interop-test-descriptions.md), and --client may then be
+anybody's client for them. The others ask http2_client for its case "calls", and
+for how each call ended.
+
+Each case is a class: its docstring says what the server does, `ends` what the
+client's application must see, and check() looks at what the client put on the
+wire. What holds for every case is in Case.judge(). The server is python3-h2, an
+HTTP/2 that itself complains of clients that break its rules; what h2 would not
+send, goes as plain frames. The last line is the count.
+"""
+import argparse
+import collections
+import os
+import select
+import shlex
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tools", "lib"))
+import deps
+import results
+
+import h2.config
+import h2.connection
+import h2.events
+import h2.exceptions
+import h2.settings
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+NAMES = ("DATA", "HEADERS", "PRIORITY", "RST_STREAM", "SETTINGS",
+         "PUSH_PROMISE", "PING", "GOAWAY", "WINDOW_UPDATE", "CONTINUATION")
+KINDS = {name: kind for kind, name in enumerate(NAMES)}
+END_STREAM, END_HEADERS, PADDED, PRIORITY, ACK = 1, 4, 8, 0x20, 1
+(NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR,
+ SETTINGS_TIMEOUT, STREAM_CLOSED, FRAME_SIZE_ERROR, REFUSED_STREAM, CANCEL,
+ COMPRESSION_ERROR, CONNECT_ERROR, ENHANCE_YOUR_CALM, INADEQUATE_SECURITY,
+ HTTP_1_1_REQUIRED) = range(14)
+ERRORS = ("NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR",
+          "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED",
+          "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR",
+          "CONNECT_ERROR", "ENHANCE_YOUR_CALM", "INADEQUATE_SECURITY",
+          "HTTP_1_1_REQUIRED")
+Setting = h2.settings.SettingCodes
+LARGE_REQUEST, LARGE_RESPONSE = 271828, 314159
+HEADERS = [(":status", "200"), ("content-type", "application/grpc")]
+
+Frame = collections.namedtuple("Frame", "name flags stream payload")
+
+
+class Wrong(Exception):
+    """The client did, or saw, something else than it should."""
+
+
+def same(what, is_, wanted):
+    if is_ != wanted:
+        raise Wrong("%s: %r instead of %r" % (what, is_, wanted))
+
+
+# ---- messages --------------------------------------------------------------
+
+def varint(number):
+    out = b""
+    while number > 0x7f:
+        out += bytes([number & 0x7f | 0x80])
+        number >>= 7
+    return out + bytes([number])
+
+
+def field(number, value):
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def message(encoded):
+    return b"\0" + struct.pack(">I", len(encoded)) + encoded
+
+
+def request_bytes(request_size, response_size):
+    """SimpleRequest, as http2_client sends it."""
+    encoded = b""
+    if response_size:
+        encoded += b"\x10" + varint(response_size)
+    return message(encoded + field(3, field(2, bytes(request_size))
+                                   if request_size else b""))
+
+
+def response_bytes(size):
+    """SimpleResponse."""
+    return message(field(1, field(2, bytes(size))))
+
+
+# ---- a connection ----------------------------------------------------------
+
+class Stream:
+    """What a client has sent on one stream."""
+
+    def __init__(self, number):
+        self.id = number
+        self.headers = {}
+        self.body = b""
+        self.ended = False
+        self.told = False  # a case's own: it has done its deed
+
+
+class Conn:
+    """One connection of the client: what came on it, and ways to answer."""
+
+    def __init__(self, case, sock, number):
+        self.case, self.sock, self.number = case, sock, number
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(
+            client_side=False, header_encoding="utf-8",
+            validate_outbound_headers=False))
+        self.raw, self.out = bytearray(), bytearray()
+        self.frames = []       # of the client
+        self.streams = {}
+        self.waiting = {}      # stream -> what is to be sent on it yet
+        self.broken = None     # what h2 had to complain of
+        self.closing = self.closed = False
+        self.preface = False
+
+    # -- ways to answer --
+
+    def greet(self, settings=None):
+        for key, value in (settings or {}).items():
+            self.h2.local_settings[key] = value
+        self.h2.local_settings.acknowledge()
+        self.h2.initiate_connection()
+        self.flush()
+
+    def settings(self, **values):
+        self.h2.update_settings({Setting[key.upper()]: value
+                                 for key, value in values.items()})
+        self.flush()
+
+    def headers(self, stream, fields=None, end=False):
+        self.h2.send_headers(stream.id, fields or HEADERS, end_stream=end)
+        self.flush()
+
+    def trailers(self, stream, status=0, *more):
+        self.send(stream, lambda: self.headers(
+            stream, [("grpc-status", str(status))] + list(more), True))
+
+    def data(self, stream, payload, chunk=16384, pad=None):
+        """Queued: as the client's windows allow."""
+        for at in range(0, len(payload), chunk):
+            self.send(stream, (payload[at:at + chunk], pad))
+
+    def answer(self, stream, size=None, chunk=16384, pad=None):
+        """All of a response."""
+        self.headers(stream)
+        self.data(stream, self.case.response(size), chunk, pad)
+        self.trailers(stream)
+
+    def send(self, stream, item):
+        self.waiting.setdefault(stream.id, collections.deque()).append(item)
+        self.pump()
+
+    def then(self, stream, do):
+        """Does it when all that waits on a stream has been sent."""
+        self.send(stream, do)
+
+    def reset(self, stream, code):
+        self.waiting.pop(stream.id, None)
+        self.h2.reset_stream(stream.id, code)
+        self.flush()
+
+    def goaway(self, last, code=NO_ERROR, text=b""):
+        self.frame("GOAWAY", 0, 0, struct.pack(">II", last, code) + text)
+
+    def ping(self, payload):
+        self.h2.ping(payload)
+        self.flush()
+
+    def frame(self, name, flags, stream, payload=b""):
+        """Goes out whatever h2 thinks of it."""
+        kind = KINDS.get(name, name)
+        self.flush()
+        self.out += struct.pack(">I", len(payload))[1:] + struct.pack(
+            ">BBI", kind, flags, stream) + payload
+
+    def block(self, fields):
+        return self.h2.encoder.encode(fields)
+
+    def close(self):
+        """Once all is written."""
+        self.closing = True
+
+    def abort(self):
+        """RST of TCP, at once."""
+        self.write()
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                             struct.pack("ii", 1, 0))
+        self.end()
+
+    # -- what came --
+
+    def named(self, name):
+        return [frame for frame in self.frames if frame.name == name]
+
+    def resets(self):
+        return [(frame.stream, struct.unpack(">I", frame.payload)[0])
+                for frame in self.named("RST_STREAM")]
+
+    def goaways(self):
+        return [struct.unpack(">II", frame.payload[:8])
+                for frame in self.named("GOAWAY")]
+
+    def pongs(self):
+        return [frame.payload for frame in self.named("PING")
+                if frame.flags & ACK]
+
+    def acks(self):
+        return len([frame for frame in self.named("SETTINGS")
+                    if frame.flags & ACK])
+
+    # -- moving --
+
+    def flush(self):
+        self.out += self.h2.data_to_send()
+
+    def pump(self):
+        for number, items in list(self.waiting.items()):
+            while items and number in self.waiting:
+                try:
+                    if not self.put(number, items[0]):
+                        break
+                    items.popleft()
+                except h2.exceptions.ProtocolError:
+                    self.waiting.pop(number, None)  # the client has reset it
+        self.flush()
+
+    def put(self, number, item):
+        """false: the client's windows do not allow it yet."""
+        if callable(item):
+            item()
+            return True
+        payload, pad = item
+        cost = len(payload) + (0 if pad is None else pad + 1)
+        if self.h2.local_flow_control_window(number) < cost:
+            return False
+        self.h2.send_data(number, payload, pad_length=pad)
+        return True
+
+    def write(self):
+        try:
+            while self.out:
+                del self.out[:self.sock.send(self.out)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.end()
+            return
+        if self.closing and not self.waiting_for_window():
+            self.end()
+
+    def waiting_for_window(self):
+        return any(self.waiting.values())
+
+    def read(self):
+        try:
+            got = self.sock.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            got = b""
+        if not got:
+            self.end()
+            return
+        self.raw += got
+        self.split()
+        self.feed(got)
+
+    def end(self):
+        if not self.closed:
+            self.closed = True
+            self.sock.close()
+
+    def split(self):
+        """Notes the client's frames."""
+        if not self.preface:
+            if len(self.raw) < len(PREFACE):
+                return
+            if not self.raw.startswith(PREFACE):
+                self.broken = "no preface"
+            del self.raw[:len(PREFACE)]
+            self.preface = True
+        while len(self.raw) >= 9:
+            size = int.from_bytes(self.raw[:3], "big")
+            if len(self.raw) < 9 + size:
+                return
+            kind, flags, number = struct.unpack(">BBI", self.raw[3:9])
+            self.frames.append(Frame(
+                NAMES[kind] if kind < len(NAMES) else kind, flags, number,
+                bytes(self.raw[9:9 + size])))
+            del self.raw[:9 + size]
+
+    def feed(self, got):
+        if self.broken or not self.case.uses_h2:
+            return
+        try:
+            events = self.h2.receive_data(got)
+        except h2.exceptions.ProtocolError as problem:
+            self.broken = "%s: %s" % (type(problem).__name__, problem)
+            return
+        for event in events:
+            self.event(event)
+        self.pump()
+
+    def event(self, event):
+        case = self.case
+        if isinstance(event, h2.events.RequestReceived):
+            stream = Stream(event.stream_id)
+            stream.headers = event.headers
+            self.streams[stream.id] = stream
+            case.on_headers(self, stream)
+        elif isinstance(event, h2.events.DataReceived):
+            stream = self.streams[event.stream_id]
+            stream.body += event.data
+            case.credit(self, stream, event.flow_controlled_length)
+            case.on_data(self, stream)
+        elif isinstance(event, h2.events.StreamEnded):
+            stream = self.streams[event.stream_id]
+            stream.ended = True
+            case.on_request(self, stream)
+        elif isinstance(event, h2.events.SettingsAcknowledged):
+            case.on_ack(self)
+        elif isinstance(event, h2.events.StreamReset):
+            self.waiting.pop(event.stream_id, None)
+
+
+# ---- what all cases share --------------------------------------------------
+
+CASES = []
+
+
+class Case:
+    """A server that does as it should."""
+
+    ends = None            # how each call ends; None: one of gRPC's own cases
+    conns_wanted = 1
+    settings = {}
+    uses_h2 = True         # False: only check() looks at what came
+    # how http2_client calls: (requests of 10 bytes fit every first window)
+    calls = request_size = response_size = None
+    deadline_ms = 10000
+    pause_ms = 0
+    wait_for_ready = False
+    breaks = None          # the GOAWAY with which the client ends it
+
+    def __init_subclass__(cls):
+        cls.name = "".join("_" + letter.lower() if letter.isupper() else letter
+                           for letter in cls.__name__).lstrip("_")
+        if not cls.__name__.startswith("Any"):
+            CASES.append(cls)
+
+    def __init__(self):
+        self.conns = []
+        self.timers = []   # (when, what to do)
+        large = self.ends is None
+        self.request_size = self.default(self.request_size,
+                                         LARGE_REQUEST if large else 10)
+        self.response_size = self.default(self.response_size,
+                                          LARGE_RESPONSE if large else 20)
+
+    @staticmethod
+    def default(value, otherwise):
+        return otherwise if value is None else value
+
+    def response(self, size=None):
+        return response_bytes(self.default(size, self.response_size))
+
+    def after(self, ms, do):
+        self.timers.append((time.monotonic() + ms / 1000, do))
+
+    # -- the server's behaviour --
+
+    def on_connect(self, conn):
+        conn.greet(self.settings)
+
+    def on_headers(self, conn, stream):
+        pass
+
+    def on_data(self, conn, stream):
+        pass
+
+    def on_request(self, conn, stream):
+        conn.answer(stream)
+
+    def on_ack(self, conn):
+        pass
+
+    def credit(self, conn, stream, count):
+        if count:
+            conn.h2.acknowledge_received_data(count, stream.id)
+
+    # -- judging --
+
+    def streams(self):
+        return [stream for conn in self.conns
+                for stream in conn.streams.values()]
+
+    def check(self):
+        """What the client must have put on the wire."""
+
+    def judge(self):
+        same("connections", len(self.conns), self.conns_wanted)
+        for conn in self.conns:
+            if conn.broken:
+                raise Wrong("connection %d, h2 says: %s" % (
+                    conn.number, conn.broken))
+            self.judge_conn(conn)
+        for stream in self.streams():
+            self.judge_stream(stream)
+        self.check()
+
+    def judge_conn(self, conn):
+        if conn.frames:
+            same("the first frame", conn.frames[0].name, "SETTINGS")
+        numbers = [frame.stream for frame in conn.named("HEADERS")]
+        same("streams, in their order", numbers, sorted(set(numbers)))
+        same("their numbers are odd", [n for n in numbers if n % 2 == 0], [])
+        codes = [code for last, code in conn.goaways()]
+        if self.breaks is not None and conn is self.conns[0]:
+            same("GOAWAYs", [ERRORS[code] for code in codes],
+                 [ERRORS[self.breaks]])
+        else:
+            same("GOAWAYs with an error", [code for code in codes if code], [])
+        for last, code in conn.goaways():
+            same("last stream of a GOAWAY (we open none)", last, 0)
+
+    def judge_stream(self, stream):
+        for name, value in ((":method", "POST"), (":scheme", "http"),
+                            (":path", "/grpc.testing.TestService/UnaryCall"),
+                            ("te", "trailers"),
+                            ("content-type", "application/grpc")):
+            same(name, dict(stream.headers).get(name), value)
+        whole = request_bytes(self.request_size, self.response_size)
+        if stream.ended:
+            same("the request is whole", stream.body == whole, True)
+        else:
+            same("what came of the request is right",
+                 whole.startswith(stream.body), True)
+
+
+# ---- gRPC's own cases --------------------------------------------------------
+
+class AnyOfGrpc(Case):
+    pass
+
+
+class Goaway(AnyOfGrpc):
+    """GOAWAY after the first call; the next takes another connection."""
+    conns_wanted = 2
+
+    def on_request(self, conn, stream):
+        conn.answer(stream)
+        if conn.number == 1:
+            conn.then(stream, lambda: conn.goaway(stream.id))
+
+    def check(self):
+        same("calls on each connection",
+             [len(conn.streams) for conn in self.conns], [1, 1])
+
+
+class RstAfterHeader(AnyOfGrpc):
+    """RST_STREAM with NO_ERROR after the headers."""
+
+    def on_request(self, conn, stream):
+        conn.headers(stream)
+        conn.reset(stream, NO_ERROR)
+
+
+class RstDuringData(AnyOfGrpc):
+    """RST_STREAM with NO_ERROR after half of the data."""
+
+    def on_request(self, conn, stream):
+        whole = self.response()
+        conn.headers(stream)
+        conn.data(stream, whole[:len(whole) // 2])
+        conn.then(stream, lambda: conn.reset(stream, NO_ERROR))
+
+
+class RstAfterData(AnyOfGrpc):
+    """RST_STREAM with NO_ERROR after all of the data."""
+
+    def on_request(self, conn, stream):
+        conn.headers(stream)
+        conn.data(stream, self.response())
+        conn.then(stream, lambda: conn.reset(stream, NO_ERROR))
+
+
+class Ping(AnyOfGrpc):
+    """PINGs around the headers and between the data: all come back."""
+
+    def __init__(self):
+        super().__init__()
+        self.pings = []
+
+    def ping(self, conn):
+        self.pings.append(struct.pack(">Q", len(self.pings)))
+        conn.ping(self.pings[-1])
+
+    def on_request(self, conn, stream):
+        whole = self.response()
+        self.ping(conn)
+        conn.headers(stream)
+        self.ping(conn)
+        for at in range(0, len(whole), 16384):
+            conn.data(stream, whole[at:at + 16384])
+            conn.then(stream, lambda: self.ping(conn))
+        conn.trailers(stream)
+
+    def check(self):
+        same("PINGs answered", self.conns[0].pongs(), self.pings)
+
+
+class MaxStreams(AnyOfGrpc):
+    """MAX_CONCURRENT_STREAMS 1: fifteen calls come one after the other."""
+    settings = {Setting.MAX_CONCURRENT_STREAMS: 1}
+
+    def check(self):
+        same("calls", len(self.conns[0].streams), 16)  # h2 saw to the limit
+
+
+class DataFramePadding(AnyOfGrpc):
+    """Every byte of padding counts against the client's windows."""
+
+    def on_request(self, conn, stream):
+        conn.answer(stream, chunk=1024, pad=255)
+
+
+class NoDfPaddingSanityTest(AnyOfGrpc):
+    """The same without padding."""
+
+    def on_request(self, conn, stream):
+        conn.answer(stream, chunk=1024)
+
+
+# ---- GOAWAY ------------------------------------------------------------------
+
+class Any(Case):
+    """Of ours: one call, unless said otherwise."""
+    ends = ["OK"]
+
+
+class AnyRetry(Any):
+    """What never reached the application may be sent again, once."""
+
+    def same_again(self):
+        """But for grpc-timeout, which says what is left."""
+        sent = [dict(stream.headers) for stream in self.streams()]
+        left = [int(one.pop("grpc-timeout").rstrip("m")) for one in sent]
+        same("the request is sent again as it was", sent[1:],
+             sent[:1] * (len(sent) - 1))
+        same("grpc-timeout falls", left, sorted(left, reverse=True))
+
+
+class GoawayBelowStream(AnyRetry):
+    """GOAWAY that excludes the stream in flight: again, elsewhere."""
+    conns_wanted = 2
+
+    def on_request(self, conn, stream):
+        if conn.number == 1:
+            conn.goaway(0)
+        else:
+            conn.answer(stream)
+
+    def check(self):
+        same("calls on each connection",
+             [len(conn.streams) for conn in self.conns], [1, 1])
+        self.same_again()
+
+
+class GoawayBelowStreamMidRequest(AnyRetry):
+    """The same when half of a large request is on its way."""
+    conns_wanted = 2
+    request_size = LARGE_REQUEST
+
+    def on_data(self, conn, stream):
+        if conn.number == 1 and not stream.told and len(stream.body) > 30000:
+            stream.told = True
+            conn.goaway(0)
+
+    def credit(self, conn, stream, count):
+        if conn.number > 1:
+            super().credit(conn, stream, count)
+
+    def on_request(self, conn, stream):
+        conn.answer(stream)
+
+    check = AnyRetry.same_again
+
+
+class GoawayBelowStreamTwice(AnyRetry):
+    """And if that happens again, the call fails: one retry, no more."""
+    conns_wanted = 2
+    ends = ["UNAVAILABLE"]
+
+    def on_request(self, conn, stream):
+        conn.goaway(0)
+
+    check = AnyRetry.same_again
+
+
+class GoawayInTwoSteps(Any):
+    """As gRPC servers drain: GOAWAY 2^31-1, PING, then GOAWAY with the last
+    stream. The call in flight ends well, the next goes elsewhere."""
+    ends = ["OK", "OK"]
+    conns_wanted = 2
+
+    def on_request(self, conn, stream):
+        if conn.number == 2:
+            conn.answer(stream)
+            return
+        conn.goaway(0x7fffffff)
+        conn.ping(b"draining")
+        self.after(50, lambda: conn.goaway(stream.id))
+        self.after(100, lambda: conn.answer(stream))
+
+    def check(self):
+        same("PINGs answered", self.conns[0].pongs(), [b"draining"])
+        same("calls on each connection",
+             [list(conn.streams) for conn in self.conns], [[1], [1]])
+
+
+class GoawayTooManyPings(Any):
+    """GOAWAY ENHANCE_YOUR_CALM and the end, with a call in flight."""
+    ends = ["UNAVAILABLE"]
+
+    def on_request(self, conn, stream):
+        conn.goaway(stream.id, ENHANCE_YOUR_CALM, b"too_many_pings")
+        conn.close()
+
+
+class GoawayBeforeAnyCall(Any):
+    """GOAWAY right after SETTINGS, on the first connection."""
+    conns_wanted = 2
+
+    def on_connect(self, conn):
+        super().on_connect(conn)
+        if conn.number == 1:
+            conn.goaway(0)
+
+    def check(self):
+        same("calls on the second connection", len(self.conns[1].streams), 1)
+
+
+# ---- RST_STREAM --------------------------------------------------------------
+
+class RefusedOnce(AnyRetry):
+    """RST_STREAM REFUSED_STREAM: again, on the same connection."""
+
+    def on_request(self, conn, stream):
+        if stream.id == 1:
+            conn.reset(stream, REFUSED_STREAM)
+        else:
+            conn.answer(stream)
+
+    def check(self):
+        same("streams", list(self.conns[0].streams), [1, 3])
+        self.same_again()
+
+
+class RefusedTwice(AnyRetry):
+    """REFUSED_STREAM again: the call fails."""
+    ends = ["UNAVAILABLE"]
+
+    def on_request(self, conn, stream):
+        conn.reset(stream, REFUSED_STREAM)
+
+    def check(self):
+        same("streams", list(self.conns[0].streams), [1, 3])
+
+
+class RefusedAfterHeaders(Any):
+    """REFUSED_STREAM from a server that had begun to answer: no retry."""
+    ends = ["UNAVAILABLE"]
+
+    def on_request(self, conn, stream):
+        conn.headers(stream)
+        conn.reset(stream, REFUSED_STREAM)
+
+    def check(self):
+        same("streams", list(self.conns[0].streams), [1])
+
+
+class RstCodes(Any):
+    """RST_STREAM with every error code, in the order of their numbers: the
+    table of errors in gRPC over HTTP2. (Two REFUSED_STREAM: the first is tried
+    again.)"""
+    ends = ["INTERNAL", "INTERNAL", "INTERNAL", "INTERNAL", "INTERNAL",
+            "INTERNAL", "INTERNAL", "UNAVAILABLE", "CANCELLED", "INTERNAL",
+            "INTERNAL", "RESOURCE_EXHAUSTED", "PERMISSION_DENIED", "INTERNAL"]
+    codes = list(range(REFUSED_STREAM + 1)) + list(range(REFUSED_STREAM, 14))
+
+    def __init__(self):
+        super().__init__()
+        self.left = list(self.codes)
+
+    def on_request(self, conn, stream):
+        conn.reset(stream, self.left.pop(0))
+
+    def check(self):
+        same("codes that were not asked for", self.left, [])
+
+
+class RstAfterTheEnd(Any):
+    """A whole answer, then RST_STREAM NO_ERROR: the answer counts."""
+
+    def on_request(self, conn, stream):
+        conn.answer(stream)
+        conn.then(stream, lambda: conn.frame("RST_STREAM", 0, stream.id,
+                                             struct.pack(">I", NO_ERROR)))
+
+
+class EarlyAnswer(Any):
+    """All of the answer before the request is here, then RST_STREAM NO_ERROR
+    (RFC 9113, 8.1): the answer counts, the rest of the request is not sent."""
+    request_size = LARGE_REQUEST
+
+    def on_headers(self, conn, stream):
+        conn.answer(stream)
+        conn.then(stream, lambda: conn.reset(stream, NO_ERROR))
+
+    def credit(self, conn, stream, count):
+        pass  # no more than the first window
+
+    def on_request(self, conn, stream):
+        raise Wrong("all of the request was sent")
+
+
+class EarlyError(Any):
+    """Trailers-Only while the request is still coming: its status, and our
+    end of the stream is reset."""
+    request_size = LARGE_REQUEST
+    ends = ["RESOURCE_EXHAUSTED"]
+
+    def on_headers(self, conn, stream):
+        conn.headers(stream, HEADERS + [("grpc-status", "8")], end=True)
+
+    def credit(self, conn, stream, count):
+        pass
+
+    def check(self):
+        same("resets", [(number, ERRORS[code]) for number, code in
+                        self.conns[0].resets()], [(1, "CANCEL")])
+
+
+# ---- windows -----------------------------------------------------------------
+
+class WindowShrinksMidMessage(Any):
+    """SETTINGS_INITIAL_WINDOW_SIZE falls to 1000 when the request has begun, so
+    that the stream's window is negative; credit then comes in small pieces. h2
+    sees to it that none of it is exceeded."""
+    request_size = 90000
+
+    def on_data(self, conn, stream):
+        if not stream.told:
+            stream.told = True
+            conn.settings(initial_window_size=1000)
+            self.feed(conn, stream)
+
+    def feed(self, conn, stream):
+        if stream.ended or conn.closed:
+            return
+        conn.h2.increment_flow_control_window(3001, stream.id)
+        conn.h2.increment_flow_control_window(3001)
+        conn.flush()
+        self.after(1, lambda: self.feed(conn, stream))
+
+    def credit(self, conn, stream, count):
+        pass
+
+    def check(self):
+        same("SETTINGS acknowledged", self.conns[0].acks(), 2)
+
+
+class WindowGrowsMidMessage(Any):
+    """It rises by SETTINGS alone, from 10 bytes to enough."""
+    settings = {Setting.INITIAL_WINDOW_SIZE: 10}
+    request_size = 30000
+
+    def on_headers(self, conn, stream):
+        self.after(50, lambda: conn.settings(initial_window_size=17))
+        self.after(100, lambda: conn.settings(initial_window_size=40000))
+
+    def credit(self, conn, stream, count):
+        pass
+
+
+class WindowOfOneByte(Any):
+    """A request goes through a window of one byte, byte by byte."""
+    settings = {Setting.INITIAL_WINDOW_SIZE: 1}
+    request_size = 300
+
+    def credit(self, conn, stream, count):
+        conn.h2.increment_flow_control_window(count, stream.id)
+
+    def check(self):
+        sizes = {len(frame.payload) for frame in self.conns[0].named("DATA")}
+        same("sizes of DATA", sizes, {1})
+
+
+class WindowZeroThenCredit(Any):
+    """No window at all, until a WINDOW_UPDATE."""
+    settings = {Setting.INITIAL_WINDOW_SIZE: 0}
+
+    def on_headers(self, conn, stream):
+        self.after(100, lambda: (conn.h2.increment_flow_control_window(
+            1000, stream.id), conn.flush()))
+
+
+class WindowZeroForever(Any):
+    """No window ever: the deadline ends the call, and the server is told."""
+    settings = {Setting.INITIAL_WINDOW_SIZE: 0}
+    ends = ["DEADLINE_EXCEEDED"]
+    deadline_ms = 300
+
+    def check(self):
+        same("DATA", self.conns[0].named("DATA"), [])
+        same("resets", self.conns[0].resets(), [(1, CANCEL)])
+
+
+class WindowOverflowOfAStream(Any):
+    """Credit beyond 2^31-1 on the stream (RFC 9113, 6.9.1)."""
+    ends = ["INTERNAL"]
+
+    def on_request(self, conn, stream):
+        for _ in range(2):
+            conn.frame("WINDOW_UPDATE", 0, stream.id,
+                       struct.pack(">I", 0x7fffffff))
+
+    def check(self):
+        same("resets", self.conns[0].resets(), [(1, FLOW_CONTROL_ERROR)])
+
+
+class WindowOverflowOfTheConnection(Any):
+    """Credit beyond 2^31-1 on the connection."""
+    ends = ["UNAVAILABLE"]
+    breaks = FLOW_CONTROL_ERROR
+
+    def on_request(self, conn, stream):
+        for _ in range(2):
+            conn.frame("WINDOW_UPDATE", 0, 0, struct.pack(">I", 0x7fffffff))
+
+
+class WindowUpdateOfZero(Any):
+    """Credit of nothing is an error of the stream."""
+    ends = ["INTERNAL"]
+
+    def on_request(self, conn, stream):
+        conn.frame("WINDOW_UPDATE", 0, stream.id, bytes(4))
+
+    def check(self):
+        same("resets", self.conns[0].resets(), [(1, PROTOCOL_ERROR)])
+
+
+class DataBeyondTheWindow(Any):
+    """More of a message than the stream's window allows."""
+    ends = ["INTERNAL"]
+
+    def on_request(self, conn, stream):
+        payload = conn.named("SETTINGS")[0].payload
+        window = dict(struct.iter_unpack(">HI", payload))[
+            Setting.INITIAL_WINDOW_SIZE]
+        conn.headers(stream)
+        whole = message(bytes(window - 5)) + bytes(16000)
+        for at in range(0, len(whole), 16000):
+            conn.frame("DATA", 0, stream.id, whole[at:at + 16000])
+
+    def check(self):
+        same("resets", self.conns[0].resets(), [(1, FLOW_CONTROL_ERROR)])
+
+
+# ---- MAX_CONCURRENT_STREAMS ----------------------------------------------------
+
+class NoStreamsThenOne(Any):
+    """MAX_CONCURRENT_STREAMS 0, raised later: the call waits for it."""
+    settings = {Setting.MAX_CONCURRENT_STREAMS: 0}
+
+    def on_ack(self, conn):
+        self.after(200, lambda: self.allow(conn))
+
+    def allow(self, conn):
+        if not conn.named("HEADERS") and conn.acks() == 1:
+            conn.settings(max_concurrent_streams=1)
+
+
+class NoStreamsForever(Any):
+    """MAX_CONCURRENT_STREAMS 0: the deadline ends the call, which the server
+    never hears of."""
+    settings = {Setting.MAX_CONCURRENT_STREAMS: 0}
+    ends = ["DEADLINE_EXCEEDED"]
+    deadline_ms = 300
+
+    def check(self):
+        same("HEADERS", self.conns[0].named("HEADERS"), [])
+
+
+# ---- header blocks -----------------------------------------------------------
+
+ANSWER = HEADERS + [("x-test", "first")]
+END = [("grpc-status", "0"), ("x-test", "last")]
+
+
+class AnySplit(Any):
+    """Blocks as plain frames."""
+    ends = ["OK:  initial=first trailing=last"]
+
+    def on_request(self, conn, stream):
+        self.put(conn, stream, ANSWER, 0)
+        conn.frame("DATA", 0, stream.id, self.response())
+        self.put(conn, stream, END, END_STREAM)
+
+
+class SplitByContinuation(AnySplit):
+    """Answer and trailers in CONTINUATIONs of one byte, some of them empty."""
+
+    def put(self, conn, stream, fields, flags):
+        block = conn.block(fields)
+        conn.frame("HEADERS", flags, stream.id, block[:1])
+        for at in range(1, len(block)):
+            conn.frame("CONTINUATION", 0, stream.id)
+            conn.frame("CONTINUATION", 0, stream.id, block[at:at + 1])
+        conn.frame("CONTINUATION", END_HEADERS, stream.id)
+
+
+class PaddedHeadersWithPriority(AnySplit):
+    """Padding and priority around each block."""
+
+    def put(self, conn, stream, fields, flags):
+        conn.frame("HEADERS", flags | END_HEADERS | PADDED | PRIORITY,
+                   stream.id, b"\x07" + struct.pack(">IB", 0, 15)
+                   + conn.block(fields) + bytes(7))
+
+
+class InformationalHeaders(AnySplit):
+    """100 and 103 come before the answer, and mean nothing."""
+
+    def put(self, conn, stream, fields, flags):
+        if not flags:
+            for status in ("100", "103", "103"):
+                conn.frame("HEADERS", END_HEADERS, stream.id, conn.block(
+                    [(":status", status), ("x-test", "early")]))
+        conn.frame("HEADERS", END_HEADERS | flags, stream.id,
+                   conn.block(fields))
+
+
+class InformationalEnd(Any):
+    """100 with END_STREAM: malformed (RFC 9113, 8.1)."""
+    ends = ["INTERNAL"]
+
+    def on_request(self, conn, stream):
+        conn.frame("HEADERS", END_HEADERS | END_STREAM, stream.id,
+                   conn.block([(":status", "100")]))
+
+
+class TrailersWithoutAnEnd(Any):
+    """Trailers that do not end the stream: malformed."""
+    ends = ["INTERNAL"]
+
+    def on_request(self, conn, stream):
+        conn.headers(stream)
+        conn.frame("HEADERS", END_HEADERS, stream.id, conn.block(END))
+
+    def check(self):
+        same("resets", self.conns[0].resets(), [(1, PROTOCOL_ERROR)])
+
+
+class HeadersWithoutAStatus(Any):
+    """No :status: malformed."""
+    ends = ["INTERNAL"]
+
+    def on_request(self, conn, stream):
+        conn.frame("HEADERS", END_HEADERS, stream.id,
+                   conn.block(HEADERS[1:]))
+
+    def check(self):
+        same("resets", self.conns[0].resets(), [(1, PROTOCOL_ERROR)])
+
+
+class FrameInsideABlock(Any):
+    """A PING between HEADERS and its CONTINUATION (RFC 9113, 6.10)."""
+    ends = ["UNAVAILABLE"]
+    breaks = PROTOCOL_ERROR
+
+    def on_request(self, conn, stream):
+        conn.frame("HEADERS", 0, stream.id, conn.block(HEADERS))
+        conn.frame("PING", 0, 0, bytes(8))
+
+
+class ContinuationWithoutEnd(Any):
+    """A header block that never ends: 100 MiB of it are not awaited."""
+    ends = ["UNAVAILABLE"]
+    breaks = ENHANCE_YOUR_CALM
+
+    def on_request(self, conn, stream):
+        conn.frame("HEADERS", 0, stream.id, conn.block(HEADERS))
+        # fields that are not indexed, again and again
+        block = (b"\x00\x03x-y\x0a0123456789") * 1024
+        for _ in range(40):
+            conn.frame("CONTINUATION", 0, stream.id, block)
+
+
+class BrokenHeaderCompression(Any):
+    """A reference to a field that no table has."""
+    ends = ["UNAVAILABLE"]
+    breaks = COMPRESSION_ERROR
+
+    def on_request(self, conn, stream):
+        conn.frame("HEADERS", END_HEADERS, stream.id, b"\xff\x80\x01")
+
+
+class NoTableForTheClient(Any):
+    """SETTINGS_HEADER_TABLE_SIZE 0: the client must say that it obeys, and
+    refer to nothing; h2 decodes with no table at all."""
+    settings = {Setting.HEADER_TABLE_SIZE: 0}
+    ends = ["OK", "OK", "OK"]
+
+
+class MetadataBeyondTheLimit(Any):
+    """More metadata than the client has room for."""
+    ends = ["RESOURCE_EXHAUSTED", "OK"]
+
+    def on_request(self, conn, stream):
+        if stream.id == 1:
+            conn.headers(stream, HEADERS + [("x-test", "x" * 4000)])
+        else:
+            conn.answer(stream)
+
+
+class StatusThatIsNone(Any):
+    """grpc-status 17, -1, nothing, words; and no grpc-status at all."""
+    ends = ["UNKNOWN"] * 5
+
+    def on_request(self, conn, stream):
+        status = ["17", "-1", "", "OK", None][stream.id // 2]
+        conn.headers(stream)
+        conn.data(stream, self.response())
+        conn.then(stream, lambda: conn.headers(
+            stream, [("grpc-status", status)] if status is not None
+            else [("x-test", "none")], True))
+
+
+# ---- frames that are odd -------------------------------------------------------
+
+class UnknownFramesAndSettings(Any):
+    """What an extension may send, is passed over (RFC 9113, 5.5)."""
+
+    def on_request(self, conn, stream):
+        conn.frame("SETTINGS", 0, 0, struct.pack(">HIHI", 0xfe03, 1, 0x99, 7))
+        conn.frame(0x10, 0xff, 0, b"u=1")  # PRIORITY_UPDATE
+        conn.frame(0xbe, 0, stream.id, bytes(100))
+        conn.frame("PING", 0xfe, 0, b"flagged!")
+        conn.frame("PRIORITY", 0, 77, struct.pack(">IB", 0, 3))
+        conn.frame("SETTINGS", ACK, 0)     # of none
+        conn.frame("PING", ACK, 0, b"nobody's")
+        conn.answer(stream)
+
+    def check(self):
+        same("PINGs answered", self.conns[0].pongs(), [b"flagged!"])
+
+
+class PushPromise(Any):
+    """A push, which the client's SETTINGS forbid."""
+    ends = ["UNAVAILABLE"]
+    breaks = PROTOCOL_ERROR
+
+    def on_request(self, conn, stream):
+        conn.frame("PUSH_PROMISE", END_HEADERS, stream.id,
+                   struct.pack(">I", 2) + conn.block(
+                       [(":method", "GET"), (":scheme", "http"),
+                        (":path", "/"), (":authority", "here")]))
+
+    def check(self):
+        payload = self.conns[0].named("SETTINGS")[0].payload
+        said = dict(struct.iter_unpack(">HI", payload))
+        same("ENABLE_PUSH", said.get(Setting.ENABLE_PUSH), 0)
+
+
+class StreamOfTheServer(Any):
+    """HEADERS on a stream that only the server can have opened."""
+    ends = ["UNAVAILABLE"]
+    breaks = PROTOCOL_ERROR
+
+    def on_request(self, conn, stream):
+        conn.frame("HEADERS", END_HEADERS, 2, conn.block(HEADERS))
+
+
+class ResetOfAnIdleStream(Any):
+    """RST_STREAM on a stream that nobody has opened (RFC 9113, 6.4)."""
+    ends = ["UNAVAILABLE"]
+    breaks = PROTOCOL_ERROR
+
+    def on_request(self, conn, stream):
+        conn.frame("RST_STREAM", 0, 99, struct.pack(">I", CANCEL))
+
+
+class DataBeforeHeaders(Any):
+    """DATA first."""
+    ends = ["INTERNAL"]
+
+    def on_request(self, conn, stream):
+        conn.frame("DATA", 0, stream.id, self.response())
+
+    def check(self):
+        same("resets", self.conns[0].resets(), [(1, PROTOCOL_ERROR)])
+
+
+class DataAfterTheEnd(Any):
+    """DATA and HEADERS on a stream that has ended: the answer stands."""
+    ends = ["OK", "OK"]
+    pause_ms = 50
+
+    def on_request(self, conn, stream):
+        conn.answer(stream)
+        if stream.id == 1:
+            conn.then(stream, lambda: (
+                conn.frame("DATA", 0, 1, b"more"),
+                conn.frame("HEADERS", END_HEADERS | END_STREAM, 1,
+                           conn.block(END))))
+
+
+class FrameTooLarge(Any):
+    """A frame over the 16,384 bytes that every client allows."""
+    ends = ["UNAVAILABLE"]
+    breaks = FRAME_SIZE_ERROR
+
+    def on_request(self, conn, stream):
+        conn.headers(stream)
+        conn.frame("DATA", 0, stream.id, bytes(16385))
+
+
+class BadSettings(Any):
+    """SETTINGS_INITIAL_WINDOW_SIZE over 2^31-1 (RFC 9113, 6.5.2)."""
+    ends = ["UNAVAILABLE"]
+    breaks = FLOW_CONTROL_ERROR
+
+    def on_request(self, conn, stream):
+        conn.frame("SETTINGS", 0, 0, struct.pack(">HI", 4, 0x80000000))
+
+
+class ContentLengthThatLies(Any):
+    """More DATA than content-length says (RFC 9113, 8.1.1)."""
+    ends = ["INTERNAL"]
+
+    def on_request(self, conn, stream):
+        conn.frame("HEADERS", END_HEADERS, stream.id,
+                   conn.block(HEADERS + [("content-length", "3")]))
+        conn.frame("DATA", 0, stream.id, self.response())
+
+    def check(self):
+        same("resets", self.conns[0].resets(), [(1, PROTOCOL_ERROR)])
+
+
+class MessageTooLarge(Any):
+    """A message whose prefix says 3 GiB: refused before it comes."""
+    ends = ["RESOURCE_EXHAUSTED", "OK"]
+
+    def on_request(self, conn, stream):
+        if stream.id == 1:
+            conn.headers(stream)
+            conn.data(stream, b"\0" + struct.pack(">I", 3 << 30) + bytes(90))
+        else:
+            conn.answer(stream)
+
+    def check(self):
+        same("resets", self.conns[0].resets(), [(1, CANCEL)])
+
+
+# ---- storms --------------------------------------------------------------------
+
+class PingStorm(Any):
+    """A thousand PINGs while a call waits: all come back, in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.pings = [struct.pack(">Q", number) for number in range(1000)]
+
+    def on_request(self, conn, stream):
+        for one in self.pings:
+            conn.ping(one)
+        self.after(100, lambda: conn.answer(stream))
+
+    def check(self):
+        same("PINGs answered", self.conns[0].pongs(), self.pings)
+
+
+class AnyFlood(Any):
+    """Too much of what costs the server nothing: the client hangs up."""
+    ends = ["UNAVAILABLE"]
+    breaks = ENHANCE_YOUR_CALM
+
+    def on_request(self, conn, stream):
+        conn.headers(stream)
+        for number in range(20000):
+            self.drop(conn, stream)
+
+
+class PingFlood(AnyFlood):
+    """PINGs."""
+
+    def drop(self, conn, stream):
+        conn.frame("PING", 0, 0, bytes(8))
+
+
+class SettingsFlood(AnyFlood):
+    """Empty SETTINGS."""
+
+    def drop(self, conn, stream):
+        conn.frame("SETTINGS", 0, 0)
+
+
+class EmptyDataFlood(AnyFlood):
+    """Empty DATA."""
+
+    def drop(self, conn, stream):
+        conn.frame("DATA", 0, stream.id)
+
+
+class WindowUpdateFlood(AnyFlood):
+    """WINDOW_UPDATEs of one byte."""
+
+    def drop(self, conn, stream):
+        conn.frame("WINDOW_UPDATE", 0, stream.id, struct.pack(">I", 1))
+
+
+# ---- silence, and ends ---------------------------------------------------------
+
+class NoSettings(Any):
+    """A server that never sends SETTINGS: no call is begun."""
+    ends = ["DEADLINE_EXCEEDED"]
+    deadline_ms = 500
+    uses_h2 = False
+
+    def on_connect(self, conn):
+        pass
+
+    def check(self):
+        same("HEADERS", self.conns[0].named("HEADERS"), [])
+
+
+class SettingsAreNotTheFirstFrame(Any):
+    """A server that acknowledges before it says its own (RFC 9113, 3.4)."""
+    ends = ["UNAVAILABLE"]
+    breaks = PROTOCOL_ERROR
+    uses_h2 = False
+
+    def on_connect(self, conn):
+        conn.frame("SETTINGS", ACK, 0)
+        conn.frame("SETTINGS", 0, 0)
+
+    def check(self):
+        same("HEADERS", self.conns[0].named("HEADERS"), [])
+
+
+class NotHttp2(Any):
+    """A server of HTTP/1.1 (RFC 9113, 3.4)."""
+    ends = ["UNAVAILABLE"]
+    breaks = PROTOCOL_ERROR
+    uses_h2 = False
+
+    def on_connect(self, conn):
+        conn.out += b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
+
+
+class NoAnswer(Any):
+    """Nothing comes: the deadline ends the call and the server is told; the
+    connection carries the next one."""
+    ends = ["DEADLINE_EXCEEDED", "OK"]
+    deadline_ms = 300
+
+    def on_request(self, conn, stream):
+        if stream.id > 1:
+            conn.answer(stream)
+
+    def check(self):
+        same("resets", self.conns[0].resets(), [(1, CANCEL)])
+        timeout = dict(self.conns[0].streams[1].headers).get("grpc-timeout")
+        if not 200 <= int((timeout or "0m").rstrip("m")) <= 300:
+            raise Wrong("grpc-timeout is %r" % timeout)
+
+
+class HalfAnAnswer(Any):
+    """Headers and half a message, then silence."""
+    ends = ["DEADLINE_EXCEEDED", "OK"]
+    deadline_ms = 300
+
+    def on_request(self, conn, stream):
+        if stream.id > 1:
+            conn.answer(stream)
+        else:
+            conn.headers(stream)
+            conn.data(stream, self.response()[:12])
+
+    def check(self):
+        same("resets", self.conns[0].resets(), [(1, CANCEL)])
+
+
+class ClosesMidMessage(Any):
+    """The connection ends in the middle of a message; the next call takes
+    another one."""
+    ends = ["UNAVAILABLE", "OK"]
+    conns_wanted = 2
+    response_size = 50000
+
+    def on_request(self, conn, stream):
+        if conn.number > 1:
+            conn.answer(stream)
+            return
+        conn.headers(stream)
+        conn.data(stream, self.response()[:30000])
+        conn.then(stream, conn.close)
+
+
+class AbortsMidMessage(Any):
+    """The same by a RST of TCP."""
+    ends = ["UNAVAILABLE", "OK"]
+    conns_wanted = 2
+    response_size = 50000
+
+    def on_request(self, conn, stream):
+        if conn.number > 1:
+            conn.answer(stream)
+            return
+        conn.headers(stream)
+        conn.data(stream, self.response()[:30000])
+        self.after(50, conn.abort)
+
+
+class ClosesBeforeTheTrailers(Any):
+    """All of the message is there, but no status: that is no success."""
+    ends = ["UNAVAILABLE"]
+
+    def on_request(self, conn, stream):
+        conn.headers(stream)
+        conn.data(stream, self.response())
+        conn.then(stream, conn.close)
+
+
+class ClosesMidRequest(Any):
+    """The connection ends while a large request is being sent."""
+    ends = ["UNAVAILABLE"]
+    request_size = LARGE_REQUEST
+
+    def on_data(self, conn, stream):
+        conn.close()
+
+    def credit(self, conn, stream, count):
+        pass
+
+
+class ClosesAtOnce(Any):
+    """Two connections are closed as they come; a call that waits for one takes
+    the third."""
+    wait_for_ready = True
+    conns_wanted = 3
+
+    def on_connect(self, conn):
+        if conn.number < 3:
+            conn.close()
+        else:
+            super().on_connect(conn)
+
+
+# ---- running -------------------------------------------------------------------
+
+def client_command(options, case, port):
+    command = shlex.split(options.client) + [
+        "--server_host", "127.0.0.1", "--server_port", str(port),
+        "--test_case", case.name if case.ends is None else "calls"]
+    if case.ends is None:
+        return command
+    return command + [
+        "--calls", str(len(case.ends)), "--request_size",
+        str(case.request_size), "--response_size", str(case.response_size),
+        "--deadline_ms", str(case.deadline_ms), "--pause_ms",
+        str(case.pause_ms),
+        "--wait_for_ready=" + str(case.wait_for_ready).lower()]
+
+
+class Server:
+    """Serves one case until its client has ended and hung up."""
+
+    def __init__(self, case):
+        self.case = case
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setblocking(False)
+        self.port = self.listener.getsockname()[1]
+
+    def accept(self):
+        sock, _ = self.listener.accept()
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        conn = Conn(self.case, sock, len(self.case.conns) + 1)
+        self.case.conns.append(conn)
+        self.case.on_connect(conn)
+
+    def turn(self):
+        conns = {conn.sock: conn for conn in self.case.conns
+                 if not conn.closed}
+        for sock in select.select([self.listener, *conns], [], [], 0.005)[0]:
+            if sock is self.listener:
+                self.accept()
+            else:
+                conns[sock].read()
+        now = time.monotonic()
+        due = [one for one in self.case.timers if one[0] <= now]
+        self.case.timers = [one for one in self.case.timers if one[0] > now]
+        for _, do in due:
+            do()
+        for conn in self.case.conns:
+            if not conn.closed:
+                conn.pump()
+                conn.write()
+
+    def serve(self, client, seconds):
+        end = time.monotonic() + seconds
+        while client.running() or not all(conn.closed
+                                          for conn in self.case.conns):
+            if time.monotonic() > end:
+                raise Wrong("the client hangs" if client.running() else
+                            "its connection stays open")
+            self.turn()
+
+    def close(self):
+        for conn in self.case.conns:
+            conn.end()
+        self.listener.close()
+
+
+def judge_client(case, client):
+    said = client.output().rstrip()
+    if client.popen.returncode:
+        raise Wrong("the client says: %s" % said)
+    if case.ends is None:
+        return
+    # what stderr had is not the outcome of a call
+    ends = [line for line in said.splitlines() if not
+            line.startswith("cgrpc: ")]
+    same("calls that ended", len(ends), len(case.ends))
+    for number, (end, wanted) in enumerate(zip(ends, case.ends)):
+        whole = ":" in wanted
+        if end != wanted if whole else end.split(":")[0] != wanted:
+            raise Wrong("call %d ended with %r instead of %r" % (
+                number + 1, end, wanted))
+
+
+def run_case(kind, options):
+    case = kind()
+    server = Server(case)
+    client = deps.Process(client_command(options, case, server.port))
+    try:
+        with client:
+            server.serve(client, options.timeout)
+        judge_client(case, client)
+        case.judge()
+    finally:
+        server.close()
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--client", required=True, metavar="CMD")
+    parser.add_argument("--case", action="append", metavar="NAME")
+    parser.add_argument("--timeout", type=float, default=25, metavar="S",
+                        help="of one case (25)")
+    options = parser.parse_args()
+    unknown = set(options.case or ()) - {kind.name for kind in CASES}
+    if unknown:
+        deps.die("no case is called %s; there are: %s" % (
+            ", ".join(unknown), ", ".join(kind.name for kind in CASES)))
+    passed, notes = 0, []
+    chosen = [kind for kind in CASES
+              if not options.case or kind.name in options.case]
+    for kind in chosen:
+        try:
+            run_case(kind, options)
+            wrong = ""
+        except Wrong as problem:
+            wrong = ": " + str(problem)
+            notes.append(kind.name + wrong)
+        passed += not wrong
+        print("%s %s%s" % ("FAIL" if wrong else "ok  ", kind.name, wrong),
+              flush=True)
+    if not options.case:
+        results.write("negative_peer", list(rows(notes)))
+    print("%d passed, %d failed, 0 skipped" % (passed, len(notes)))
+    sys.exit(1 if notes or not passed else 0)
+
+
+def rows(notes):
+    """For the matrix: gRPC's own cases, and ours."""
+    for title, kinds in (
+            ("gRPC negative HTTP/2", [k for k in CASES if k.ends is None]),
+            ("more negative HTTP/2", [k for k in CASES if k.ends])):
+        bad = [note for note in notes
+               if note.split(":")[0] in {kind.name for kind in kinds}]
+        yield {"suite": title, "peer": "python3-h2", "ours": "client",
+               "passed": len(kinds) - len(bad), "run": len(kinds),
+               "notes": bad}
+
+
+if __name__ == "__main__":
+    main()
