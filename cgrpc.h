@@ -5077,8 +5077,10 @@ static void cg_client_headers(cgrpc_call *call, const cgrpc_head *head,
                               bool end)
 {
     bool trailers = call->headers_in;
+    /* 8.1: no informational answer is the last, trailers always are. (A
+     * :status that is missing counts as 0.) */
     if (head->malformed || (trailers && !end) ||
-        (!trailers && !cg_head_has(head, CG_HAS_STATUS))) {
+        (!trailers && head->value[CG_HAS_STATUS] < (end ? 200u : 100u))) {
         cg_client_over(call, CGRPC_INTERNAL,
                        CG_TEXT("malformed header block"), CG_PROTOCOL_ERROR);
         return;

@@ -103,9 +103,24 @@ TEST(channel__retries_after_the_clock_has_wrapped)
     ENDED(CGRPC_OK);
 }
 
+/* ---- answers that make no sense ---- */
+
+/* RFC 9113, 8.1: such an answer is malformed, and no HTTP status to judge by. */
+TEST(client__fails_a_call_whose_informational_answer_ends_the_stream)
+{
+    start(&normal);
+    begin(&one, UNARY, NULL);
+    run();
+    wire_forget(&reader);
+    headers(1, END_STREAM, ":status: 100\n");
+    ENDED(CGRPC_INTERNAL);
+    SAYS("R1 1\n");
+}
+
 TESTS = {
     RUN(recv__survives_a_raw_message_that_was_dropped_meanwhile),
     RUN(send_end__goes_out_once_there_is_room),
     RUN(channel__retries_after_the_clock_has_wrapped),
+    RUN(client__fails_a_call_whose_informational_answer_ends_the_stream),
     TESTS_END
 };
