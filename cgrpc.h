@@ -5711,7 +5711,8 @@ void cgrpc_channel_close(cgrpc_channel *channel)
     while (channel->calls)
         cg_client_cancel(channel->calls);
     if (conn->ops) {
-        cg_frame_goaway(conn, 0, CG_NO_ERROR);
+        if (!conn->dead) /* or it has said, or will, what it died of */
+            cg_frame_goaway(conn, 0, CG_NO_ERROR);
         cg_conn_write(conn, port->now(port->context));
         cg_conn_close(conn);
     }

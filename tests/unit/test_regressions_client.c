@@ -117,10 +117,24 @@ TEST(client__fails_a_call_whose_informational_answer_ends_the_stream)
     SAYS("R1 1\n");
 }
 
+/* ---- ends ---- */
+
+/* A GOAWAY with NO_ERROR after the one that says what was wrong denies it. */
+TEST(channel_close__says_nothing_after_an_error_of_the_connection)
+{
+    start(&normal);
+    frame(PING, 0, 1, "eight by", 8);
+    SAYS("G 0 1\n");
+    cgrpc_channel_close(channel);
+    listen_to_client();
+    QUIET();
+}
+
 TESTS = {
     RUN(recv__survives_a_raw_message_that_was_dropped_meanwhile),
     RUN(send_end__goes_out_once_there_is_room),
     RUN(channel__retries_after_the_clock_has_wrapped),
     RUN(client__fails_a_call_whose_informational_answer_ends_the_stream),
+    RUN(channel_close__says_nothing_after_an_error_of_the_connection),
     TESTS_END
 };
