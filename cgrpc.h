@@ -3848,10 +3848,10 @@ static uint8_t cg_frame_check(const cgrpc_conn *conn)
     uint32_t len = conn->frame_left, id = conn->frame_id;
     uint8_t type = conn->frame_type, rule, exact;
     bool ack = type == CG_SETTINGS && (conn->frame_flags & CG_ACK);
+    if (!conn->settings_in && (type != CG_SETTINGS || ack))
+        return CG_PROTOCOL_ERROR; /* 3.4: no preface, e.g. HTTP/1.1 */
     if (len > CG_MAX_FRAME)
         return CG_FRAME_SIZE_ERROR;
-    if (!conn->settings_in && (type != CG_SETTINGS || ack))
-        return CG_PROTOCOL_ERROR;
     if (conn->block_id ? (type != CG_CONTINUATION || id != conn->block_id)
                        : type == CG_CONTINUATION)
         return CG_PROTOCOL_ERROR;

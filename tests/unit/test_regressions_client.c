@@ -117,6 +117,20 @@ TEST(client__fails_a_call_whose_informational_answer_ends_the_stream)
     SAYS("R1 1\n");
 }
 
+/* Its first bytes look like a large frame, but RFC 9113, 3.4 comes first. */
+TEST(client__calls_a_server_of_http_1_a_protocol_error)
+{
+    static const char words[] = "HTTP/1.1 400 Bad Request\r\n\r\n";
+    start_desk(&normal);
+    begin(&one, UNARY, NULL);
+    run();
+    wire_forget(&reader);
+    put(words, sizeof(words) - 1);
+    SAYS("G 0 1\n");
+    wait_ms(1000);
+    ENDED(CGRPC_UNAVAILABLE);
+}
+
 /* ---- ends ---- */
 
 /* A GOAWAY with NO_ERROR after the one that says what was wrong denies it. */
@@ -136,5 +150,6 @@ TESTS = {
     RUN(channel__retries_after_the_clock_has_wrapped),
     RUN(client__fails_a_call_whose_informational_answer_ends_the_stream),
     RUN(channel_close__says_nothing_after_an_error_of_the_connection),
+    RUN(client__calls_a_server_of_http_1_a_protocol_error),
     TESTS_END
 };
