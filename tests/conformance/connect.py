@@ -238,7 +238,7 @@ def main():
             failed += len(outcome.failed) + len(wrong)
             matrix += rows_of(outcome, row, mode, options.version)
     if not options.run:
-        results.write("connect", matrix)
+        results.write("connect-" + "-".join(options.mode or MODES), matrix)
     print("%d passed, %d failed, 0 skipped" % (passed, failed))
     sys.exit(1 if failed or not passed else 0)
 

@@ -47,6 +47,7 @@ GO_TOOLS = {
                  "golang.org/x/net")),
     "connectconformance": ("connectrpc.com/conformance",
                            "cmd/connectconformance", ()),
+    "http2": ("google.golang.org/grpc", "interop/http2", ()),
 }
 
 # Programmes of npm packages: the package that is pinned.

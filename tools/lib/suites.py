@@ -106,12 +106,29 @@ def suites():
                  script("tests/conformance/h2spec.py", "--client",
                         os.path.join(host, "h2get"))
                  ._replace(name="h2specd, our client")]),
-        Suite("sanitizers", "unit, port, simulation and examples with asan "
-              "and ubsan", False, BUILD + CLANG + GRPC, build("asan")
+        Suite("connect", "connectrpc/conformance on our server and client",
+              True, BUILD + ("libprotobuf-dev",), build("host")
+              + [script("tests/conformance/connect.py", "--mode", mode)
+                 ._replace(name="connectconformance, our " + mode)
+                 for mode in ("server", "client")]),
+        Suite("negative", "our client and a server that misbehaves", True,
+              BUILD + ("python3-h2",), build("host")
+              + [script("tests/interop/negative_peer.py", "--client",
+                        os.path.join(host, "http2_client")),
+                 script("tests/interop/negative_peer.py", "--control")
+                 ._replace(name="the same server and grpc-go's client")]),
+        Suite("sanitizers", "all that talks over bytes or sockets, with asan "
+              "and ubsan", False,
+              BUILD + CLANG + GRPC + ("python3-h2", "libprotobuf-dev"),
+              build("asan")
               + programs("asan", "unit") + programs("asan", "port")
               + [step("sim", os.path.join(bin_dir("asan"), "sim")),
                  script("tests/interop/examples.py", "--bin",
-                        bin_dir("asan"))]),
+                        bin_dir("asan")),
+                 script("tests/interop/negative_peer.py", "--client",
+                        os.path.join(bin_dir("asan"), "http2_client")),
+                 script("tests/conformance/connect.py", "--preset",
+                        "asan")]),
         Suite("portability", "compilers, standards, switches, ways to build",
               False, BUILD + CLANG + MULTILIB + toolchains.ARM,
               [script("tests/build/portability.py")]),
