@@ -264,8 +264,8 @@ class Conn:
     def write(self):
         try:
             while self.out:
-                del self.out[:self.sock.send(self.out[:self.case.drop])]
-                if self.case.drop:
+                del self.out[:self.sock.send(self.out[:self.case.segment])]
+                if self.case.segment:
                     return
         except BlockingIOError:
             return
@@ -362,7 +362,7 @@ class Case:
     conns_wanted = 1
     settings = {}
     uses_h2 = True         # False: only check() looks at what came
-    drop = None            # bytes that are written at a time; None: all
+    segment = None         # bytes that are written at a time; None: all
     # how http2_client calls: (requests of 10 bytes fit every first window)
     calls = request_size = response_size = None
     deadline_ms = 10000
@@ -1201,7 +1201,7 @@ class AnswerByteByByte(Any):
 
 class DropByDrop(Any):
     """All that the server says comes in segments of one byte."""
-    drop = 1
+    segment = 1
 
 
 # ---- storms --------------------------------------------------------------------
