@@ -9,7 +9,8 @@ Its runner, connectconformance, and the .proto files of the service it tests
 come through the Go module proxy, at the version that tests/versions.txt pins;
 conformance_server and conformance_client are then built with the CMake preset
 "host". The runner plays the other side twice over: with its own client and
-server, on connect-go, and with grpc-go's.
+server, on connect-go, and with grpc-go's. In mode "both" it lets our client
+call our server.
 
 No case may fail, and none is known to: there is no list of such. A run of other
 cases than are counted below has failed too. What the runner says is kept in
@@ -32,14 +33,15 @@ import results
 MODULE = "connectrpc.com/conformance"
 PACKAGES = ("gcc", "libc6-dev", "cmake", "ninja-build", "protobuf-compiler",
             "libprotobuf-dev", "nanopb", "libnanopb-dev", "python3-protobuf")
-MODES = ("server", "client")
+MODES = ("server", "client", "both")
 GRPC = re.compile(r"/\(grpc (client|server) impl\)/")
 
 # ---- what is run ---------------------------------------------------------
 
 # A configuration: what the programs can do, as the runner's file says it, and
 # how many cases that makes, for each version of the runner: (its own client,
-# grpc-go's client) on our server, and (its own server, grpc-go's) on our client.
+# grpc-go's client) on our server, (its own server, grpc-go's) on our client, and
+# our client on our server.
 Row = collections.namedtuple("Row", "name about features counts")
 
 
@@ -50,14 +52,14 @@ def features(protocols=("GRPC",), compressions=("IDENTITY",), tls=False,
 
 
 # Other rows are a line each, as soon as the programs can do what it says, e.g.
-#   B compressions=("IDENTITY", "GZIP")   v1.0.7: (194, 180), (235, 174)
-#   C tls=True                            v1.0.7: (212, 92), (260, 87)
-#   D tls=True, client_certs=True         v1.0.7: (213, 92), (261, 87)
-#   F protocols=("GRPC", "GRPC_WEB")      v1.0.7: (212, 92), (266, 174)
+#   B compressions=("IDENTITY", "GZIP")   v1.0.7: (194, 180), (235, 174), ...
+#   C tls=True                            v1.0.7: (212, 92), (260, 87), ...
+#   D tls=True, client_certs=True         v1.0.7: (213, 92), (261, 87), ...
+#   F protocols=("GRPC", "GRPC_WEB")      v1.0.7: (212, 92), (266, 174), ...
 ROWS = (
     Row("A", "gRPC, h2c, identity", features(),
-        {"v1.0.5": ((104, 92), (124, 87)),
-         "v1.0.7": ((106, 92), (130, 87))}),
+        {"v1.0.5": ((104, 92), (124, 87), (76, 0)),
+         "v1.0.7": ((106, 92), (130, 87), (76, 0))}),
 )
 
 CONFIGURATION = """features:
@@ -156,7 +158,10 @@ def run(runner, programs, row, mode, options):
         command += ["--parallel", "16"]
     for pattern in options.run:
         command += ["--run", pattern]
-    command += ["--", os.path.join(programs, "conformance_" + mode)]
+    client, server = (os.path.join(programs, "conformance_" + side)
+                      for side in ("client", "server"))
+    command += ["--"] + {"server": [server], "client": [client],
+                         "both": [client, "----", server]}[mode]
     log = os.path.join(deps.cache_dir("logs"),
                        "connectconformance-%s-%s.log" % (row.name, mode))
     with open(log, "w") as out:
@@ -181,10 +186,10 @@ def show(outcome):
 
 
 def rows_of(outcome, row, mode, version):
-    """For the matrix: a row for each of the two peers."""
-    other = "client" if mode == "server" else "server"
-    for grpc, peer in ((False, "its own " + other), (True, "grpc-go's "
-                                                     + other)):
+    """For the matrix: a row for each peer."""
+    peers = ((False, "cgrpc"),) if mode == "both" else (
+        (False, "connect-go, the reference"), (True, "grpc-go"))
+    for grpc, peer in peers:
         names = outcome.cases(grpc)
         bad = [name for name in names if name in outcome.failed]
         yield {"suite": "connectrpc/conformance %s, %s: %s" % (
@@ -220,10 +225,13 @@ def main():
         runner, programs = prepare(options.version, options.preset)
     except deps.Missing as missing:
         deps.die(missing)
-    passed, failed, matrix = 0, 0, []
-    for row in chosen:
-        for mode in options.mode or MODES:
-            print("%s, our %s: %s" % (row.name, mode, row.about), flush=True)
+    passed = failed = 0
+    for mode in options.mode or MODES:
+        matrix = []
+        for row in chosen:
+            print("%s, our %s: %s" % (
+                row.name, "client and server" if mode == "both" else mode,
+                row.about), flush=True)
             try:
                 outcome = run(runner, programs, row, mode, options)
             except subprocess.TimeoutExpired:
@@ -237,8 +245,8 @@ def main():
             passed += len(outcome.ran) - len(outcome.failed)
             failed += len(outcome.failed) + len(wrong)
             matrix += rows_of(outcome, row, mode, options.version)
-    if not options.run:
-        results.write("connect-" + "-".join(options.mode or MODES), matrix)
+        if not options.run:
+            results.write("connect-" + mode, matrix)
     print("%d passed, %d failed, 0 skipped" % (passed, failed))
     sys.exit(1 if failed or not passed else 0)
 

@@ -110,7 +110,7 @@ def suites():
               True, BUILD + ("libprotobuf-dev",), build("host")
               + [script("tests/conformance/connect.py", "--mode", mode)
                  ._replace(name="connectconformance, our " + mode)
-                 for mode in ("server", "client")]),
+                 for mode in ("server", "client", "both")]),
         Suite("negative", "our client and a server that misbehaves", True,
               BUILD + ("python3-h2",), build("host")
               + [script("tests/interop/negative_peer.py", "--client",
