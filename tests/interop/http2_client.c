@@ -6,9 +6,11 @@
  *                  --test_case rst_after_header
  *
  * One line says that the case passed, or what differed; the exit code is then 1.
- * One case is our own: "calls" makes --calls unary calls, each when the one
- * before has ended, and prints how each ended. It judges nothing: the server
- * knows what should have come of them.
+ * Two cases are our own, and judge nothing: the server knows what should have
+ * come of them. "calls" makes --calls unary calls, each when the one before has
+ * ended, and prints how each ended. "stream" sends --calls messages on a
+ * FullDuplexCall, awaiting a response to each if --ping_pong, and prints how it
+ * ended and how many responses came.
  */
 #define CGRPC_METADATA_BYTES 1024
 #define CGRPC_LOG(level, ...) fprintf(stderr, __VA_ARGS__)
@@ -18,6 +20,7 @@
 #include "cgrpc_posix.h"
 #include "grpc/testing/test.cgrpc.h"
 #include "interop.h"
+#include <limits.h>
 
 enum { LARGE_REQUEST = 271828, LARGE_RESPONSE = 314159, AT_ONCE = 15 };
 
@@ -30,21 +33,24 @@ CGRPC_CHANNEL_DEFINE(channel, INTEROP_MAX_MESSAGE, 16384);
 
 static const char *server_host = "localhost", *server_port = "",
                   *test_case = "";
-static bool use_tls, wait_for_ready;
+static bool use_tls, wait_for_ready, ping_pong;
 static long calls = 1, request_size = LARGE_REQUEST,
             response_size = LARGE_RESPONSE, deadline_ms = 10000, pause_ms;
 static const interop_option options[] = {
     { "server_host", "(localhost)", &server_host, NULL, NULL },
     { "server_port", "must be given", &server_port, NULL, NULL },
-    { "test_case", "as gRPC names them, or calls", &test_case, NULL, NULL },
+    { "test_case", "as gRPC names them; calls; stream", &test_case, NULL, NULL },
     { "use_tls", "(false)", NULL, NULL, &use_tls },
-    { "calls", "so many, for the case calls (1)", NULL, &calls, NULL },
+    { "calls", "of calls; messages of stream (1)", NULL, &calls, NULL },
     { "request_size", "bytes of payload (271828)", NULL, &request_size,
       NULL },
     { "response_size", "bytes of payload (314159)", NULL, &response_size,
       NULL },
     { "deadline_ms", "of each call (10000)", NULL, &deadline_ms, NULL },
-    { "pause_ms", "between two calls (0)", NULL, &pause_ms, NULL },
+    { "pause_ms", "between two calls; before the first response is taken (0)",
+      NULL, &pause_ms, NULL },
+    { "ping_pong", "take a response before the next message (false)", NULL,
+      NULL, &ping_pong },
     { "wait_for_ready", "wait for a connection (false)", NULL, NULL,
       &wait_for_ready },
     { NULL, NULL, NULL, NULL, NULL }
@@ -192,6 +198,67 @@ static bool make_calls(void)
     return true;
 }
 
+/* Takes responses until there are `wanted`; false: the call has ended. */
+static bool take(cgrpc_call *call, long wanted, long *taken)
+{
+    while (*taken < wanted) {
+        grpc_testing_StreamingOutputCallResponse response =
+            grpc_testing_StreamingOutputCallResponse_init_zero;
+        interop_body got;
+        interop_expect_body(&response.payload, &got);
+        switch (grpc_testing_TestService_FullDuplexCall_recv(call,
+                                                             &response)) {
+        case CGRPC_GOT:
+            *taken += 1;
+            if ((long)got.size != response_size || got.other)
+                printf("NOT THE ANSWER, but %lu bytes\n",
+                       (unsigned long)got.size);
+            break;
+        case CGRPC_END:
+            return false;
+        default:
+            cgrpc_wait(call, 1000);
+        }
+    }
+    return true;
+}
+
+/* false: the call has ended. */
+static bool put(cgrpc_call *call)
+{
+    grpc_testing_StreamingOutputCallRequest request =
+        grpc_testing_StreamingOutputCallRequest_init_zero;
+    interop_body body = { (size_t)request_size, false };
+    request.has_payload = true;
+    interop_set_body(&request.payload, &body);
+    request.response_parameters_count = 1;
+    request.response_parameters[0].size = (int32_t)response_size;
+    while (!grpc_testing_TestService_FullDuplexCall_send(call, &request))
+        if (!cgrpc_wait(call, 1000))
+            return false;
+    return true;
+}
+
+static bool make_stream(void)
+{
+    cgrpc_options with = { .timeout_ms = (uint32_t)deadline_ms };
+    cgrpc_call *call = &unaries[0].call;
+    long sent, taken = 0;
+    bool open = true;
+    cgrpc_call_init(call, unaries[0].memory, sizeof(unaries[0].memory));
+    if (grpc_testing_TestService_FullDuplexCall_start(
+            &channel, call, &with) != CGRPC_SUCCESS)
+        return false;
+    for (sent = 0; sent < calls && open; sent++)
+        open = put(call) && (!ping_pong || take(call, sent + 1, &taken));
+    cgrpc_send_end(call);
+    pass_time((uint32_t)pause_ms);
+    take(call, LONG_MAX, &taken);
+    printf("%s: %s messages=%ld\n", cgrpc_status_text(cgrpc_call_status(call)),
+           cgrpc_call_message(call), taken);
+    return true;
+}
+
 static const struct {
     const char *name;
     bool (*run)(void);
@@ -204,7 +271,8 @@ static const struct {
     { "max_streams", many_succeed },
     { "data_frame_padding", one_succeeds },
     { "no_df_padding_sanity_test", one_succeeds },
-    { "calls", make_calls }
+    { "calls", make_calls },
+    { "stream", make_stream }
 };
 
 static bool run(const char *name)
@@ -235,7 +303,8 @@ int main(int argc, char **argv)
     }
     good = run(test_case);
     cgrpc_channel_close(&channel);
-    if (good && strcmp(test_case, "calls") != 0)
+    if (good && strcmp(test_case, "calls") != 0 &&
+        strcmp(test_case, "stream") != 0)
         printf("%s: passed\n", test_case);
     return !good;
 }

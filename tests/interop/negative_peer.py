@@ -22,6 +22,7 @@ send, goes as plain frames. The last line is the count.
 import argparse
 import collections
 import os
+import random
 import select
 import shlex
 import socket
@@ -104,8 +105,14 @@ def request_bytes(request_size, response_size):
                                    if request_size else b""))
 
 
+def stream_request_bytes(request_size, response_size):
+    """StreamingOutputCallRequest."""
+    return message(field(2, b"\x08" + varint(response_size))
+                   + field(3, field(2, bytes(request_size))))
+
+
 def response_bytes(size):
-    """SimpleResponse."""
+    """SimpleResponse, and StreamingOutputCallResponse."""
     return message(field(1, field(2, bytes(size))))
 
 
@@ -119,7 +126,7 @@ class Stream:
         self.headers = {}
         self.body = b""
         self.ended = False
-        self.told = False  # a case's own: it has done its deed
+        self.told = 0      # a case's own count
 
 
 class Conn:
@@ -358,7 +365,8 @@ CASES = []
 class Case:
     """A server that does as it should."""
 
-    ends = None            # how each call ends; None: one of gRPC's own cases
+    ends = None            # how each call ends; None: the client judges
+    runs = None            # gRPC's case that the client runs; None: this one's
     conns_wanted = 1
     settings = {}
     uses_h2 = True         # False: only check() looks at what came
@@ -368,6 +376,8 @@ class Case:
     deadline_ms = 10000
     pause_ms = 0
     wait_for_ready = False
+    messages = None        # one FullDuplexCall with so many, not unary calls
+    ping_pong = False
     breaks = None          # the GOAWAY with which the client ends it
 
     def __init_subclass__(cls):
@@ -452,13 +462,18 @@ class Case:
             same("last streams of GOAWAYs (none of ours)",
                  [last for last, code in conn.goaways() if last], [])
 
+    path = "/grpc.testing.TestService/UnaryCall"
+
+    def whole_request(self):
+        return request_bytes(self.request_size, self.response_size)
+
     def judge_stream(self, stream):
         for name, value in ((":method", "POST"), (":scheme", "http"),
-                            (":path", "/grpc.testing.TestService/UnaryCall"),
+                            (":path", self.path),
                             ("te", "trailers"),
                             ("content-type", "application/grpc")):
             same(name, dict(stream.headers).get(name), value)
-        whole = request_bytes(self.request_size, self.response_size)
+        whole = self.whole_request()
         if stream.ended:
             same("the request is whole", stream.body == whole, True)
         else:
@@ -602,7 +617,7 @@ class GoawayBelowStreamMidRequest(AnyRetry):
 
     def on_data(self, conn, stream):
         if conn.number == 1 and not stream.told and len(stream.body) > 30000:
-            stream.told = True
+            stream.told = 1
             conn.goaway(0)
 
     def credit(self, conn, stream, count):
@@ -780,7 +795,7 @@ class WindowShrinksMidMessage(Any):
 
     def on_data(self, conn, stream):
         if not stream.told:
-            stream.told = True
+            stream.told = 1
             conn.settings(initial_window_size=1000)
             self.feed(conn, stream)
 
@@ -1204,6 +1219,136 @@ class DropByDrop(Any):
     segment = 1
 
 
+# ---- streams of messages -------------------------------------------------------
+
+class AnyStream(Any):
+    """One FullDuplexCall. on_message() is told of each request."""
+    path = "/grpc.testing.TestService/FullDuplexCall"
+    messages = 3
+    ping_pong = True
+
+    def whole_request(self):
+        return stream_request_bytes(self.request_size,
+                                    self.response_size) * self.messages
+
+    def on_data(self, conn, stream):
+        each = len(self.whole_request()) // self.messages
+        while stream.told * each + each <= len(stream.body):
+            stream.told += 1
+            self.on_message(conn, stream, stream.told)
+
+    def on_message(self, conn, stream, number):
+        if number == 1:
+            conn.headers(stream)
+        conn.data(stream, self.response())
+
+    def on_request(self, conn, stream):
+        conn.trailers(stream)
+
+
+class StreamOutlivesGoaway(AnyStream):
+    """The server drains when a stream has begun: it goes on to its end."""
+    ends = ["OK:  messages=5"]
+    messages = 5
+
+    def on_message(self, conn, stream, number):
+        if number == 1:
+            conn.goaway(0x7fffffff)
+        if number == 3:
+            conn.goaway(stream.id)
+        super().on_message(conn, stream, number)
+
+
+class GoawayBelowOpenStream(AnyStream):
+    """GOAWAY that excludes a stream with messages on it: they cannot be sent
+    again, for nobody has kept them."""
+    ends = ["UNAVAILABLE: the server is going away messages=0"]
+
+    def on_message(self, conn, stream, number):
+        conn.goaway(0)
+
+
+class ServerEndsFirst(AnyStream):
+    """Trailers when the client would still send: the call is over, and the
+    server is told that no more will come."""
+    ends = ["OK:  messages=1"]
+
+    def on_message(self, conn, stream, number):
+        super().on_message(conn, stream, number)
+        conn.trailers(stream)
+
+    def check(self):
+        same("resets", self.conns[0].resets(), [(1, CANCEL)])
+
+
+class ResetMidStream(AnyStream):
+    """RST_STREAM CANCEL after two messages."""
+    ends = ["CANCELLED: the stream was reset messages=2"]
+
+    def on_message(self, conn, stream, number):
+        if number < 3:
+            super().on_message(conn, stream, number)
+        else:
+            conn.reset(stream, CANCEL)
+
+
+class SilenceMidStream(AnyStream):
+    """No more answers after two messages: the deadline ends the call."""
+    ends = ["DEADLINE_EXCEEDED: deadline exceeded messages=2"]
+    deadline_ms = 300
+
+    def on_message(self, conn, stream, number):
+        if number < 3:
+            super().on_message(conn, stream, number)
+
+    def check(self):
+        same("resets", self.conns[0].resets(), [(1, CANCEL)])
+
+
+class ManyMessagesInOneFrame(AnyStream):
+    """Fifty responses in one DATA frame, then the end at once."""
+    ends = ["OK:  messages=50"]
+    messages = 1
+    ping_pong = False
+
+    def on_message(self, conn, stream, number):
+        conn.headers(stream)
+        conn.data(stream, self.response() * 50)
+
+
+class MessageCutShort(AnyStream):
+    """Two responses and a half, then the status OK."""
+    ends = ["INTERNAL: the last message is cut short messages=2"]
+    messages = 1
+    ping_pong = False
+
+    def on_message(self, conn, stream, number):
+        conn.headers(stream)
+        conn.data(stream, self.response() * 2 + self.response()[:11])
+
+
+class SlowApplication(AnyStream):
+    """Twenty responses of 100,000 bytes for an application that takes none at
+    first: the client gives no credit for what lies in its buffer."""
+    ends = ["OK:  messages=20"]
+    messages = 1
+    ping_pong = False
+    response_size = 100000
+    pause_ms = 500
+
+    def on_message(self, conn, stream, number):
+        conn.headers(stream)
+        conn.data(stream, self.response() * 20)
+        self.after(350, lambda: self.look(conn))
+
+    def look(self, conn):
+        self.early = [frame for frame in conn.named("WINDOW_UPDATE")
+                      if frame.stream == 1]
+
+    def check(self):
+        same("credit for what was not taken", self.early, [])
+
+
 # ---- storms --------------------------------------------------------------------
 
 class PingStorm(Any):
@@ -1259,6 +1404,101 @@ class WindowUpdateFlood(AnyFlood):
 
     def drop(self, conn, stream):
         conn.frame("WINDOW_UPDATE", 0, stream.id, struct.pack(">I", 1))
+
+
+# ---- all at once ---------------------------------------------------------------
+
+class AnyOdd(Any):
+    """All that the rules allow, at once, by the dice of `seed`: 15 large calls
+    at a time must come to their end. h2 sees to the client's manners."""
+    runs = "max_streams"
+    ends = None
+    settings = {Setting.MAX_CONCURRENT_STREAMS: 7,
+                Setting.INITIAL_WINDOW_SIZE: 3000}
+
+    def __init__(self):
+        super().__init__()
+        self.dice = random.Random(self.seed)
+        self.pings = []
+
+    def on_connect(self, conn):
+        super().on_connect(conn)
+        self.change(conn, 0)
+
+    def change(self, conn, turn):
+        """The limits change all the time. None of them may be the last to be
+        small, or nothing would ever move."""
+        if conn.closed:
+            return
+        dice = self.dice
+        if conn.acks() > turn:  # h2 obeys, as the client does, with the ACK
+            conn.settings(
+                initial_window_size=dice.choice((0, 1, 900, 65535, 400000)),
+                header_table_size=dice.choice((0, 100, 4096)),
+                max_concurrent_streams=dice.choice((1, 3, 15)))
+            turn += 1
+        self.after(dice.randrange(30), lambda: self.change(conn, turn))
+
+    def credit(self, conn, stream, count):
+        if not count:
+            return
+        late = self.dice.randrange(10)
+        if late < 7:
+            super().credit(conn, stream, count)
+        else:
+            self.after(late, lambda: self.credit_late(conn, stream, count))
+
+    def credit_late(self, conn, stream, count):
+        super().credit(conn, stream, count)
+        conn.flush()
+
+    def aside(self, conn, stream):
+        """A frame that changes nothing."""
+        throw = self.dice.randrange(12)
+        if throw == 0:
+            self.pings.append(struct.pack(">Q", len(self.pings)))
+            conn.ping(self.pings[-1])
+        elif throw == 1:
+            conn.frame("PRIORITY", 0, stream.id, struct.pack(">IB", 0, 9))
+        elif throw == 2:
+            conn.frame(0xbe, 0xff, stream.id, b"?")
+        elif throw == 3:
+            conn.frame("DATA", PADDED, stream.id, b"\x00")
+
+    def on_request(self, conn, stream):
+        dice, whole, at = self.dice, self.response(), 0
+        for _ in range(dice.randrange(3)):
+            conn.frame("HEADERS", END_HEADERS, stream.id, conn.block(
+                [(":status", "103"), ("x-test", "early")]))
+        conn.headers(stream, HEADERS + [
+            ("x-test", "first"), ("x-other", "y" * dice.randrange(90))])
+        while at < len(whole):
+            size = dice.choice((1, 5, 300, 5000, 16000, 16000))
+            pad = dice.choice((None, None, 0, 1, 200))
+            conn.data(stream, whole[at:at + size], pad=pad)
+            conn.then(stream, lambda: self.aside(conn, stream))
+            at += size
+        conn.trailers(stream, 0, ("x-test", "last"),
+                      ("x-more", "z" * dice.randrange(90)))
+
+    def check(self):
+        same("PINGs answered", self.conns[0].pongs(), self.pings)
+        same("calls", len(self.conns[0].streams), 16)
+
+
+class OddButLegal1(AnyOdd):
+    """The first throw."""
+    seed = 1
+
+
+class OddButLegal2(AnyOdd):
+    """The second."""
+    seed = 2
+
+
+class OddButLegal3(AnyOdd):
+    """The third."""
+    seed = 3
 
 
 # ---- silence, and ends ---------------------------------------------------------
@@ -1415,13 +1655,16 @@ class ClosesAtOnce(Any):
 # ---- running -------------------------------------------------------------------
 
 def client_command(options, case, port):
+    name = case.runs or case.name if case.ends is None else \
+        "stream" if case.messages else "calls"
     command = shlex.split(options.client) + [
         "--server_host", "127.0.0.1", "--server_port", str(port),
-        "--test_case", case.name if case.ends is None else "calls"]
+        "--test_case", name]
     if case.ends is None:
         return command
     return command + [
-        "--calls", str(len(case.ends)), "--request_size",
+        "--calls", str(case.messages or len(case.ends)),
+        "--ping_pong=" + str(case.ping_pong).lower(), "--request_size",
         str(case.request_size), "--response_size", str(case.response_size),
         "--deadline_ms", str(case.deadline_ms), "--pause_ms",
         str(case.pause_ms),
@@ -1457,7 +1700,10 @@ class Server:
         due = [one for one in self.case.timers if one[0] <= now]
         self.case.timers = [one for one in self.case.timers if one[0] > now]
         for _, do in due:
-            do()
+            try:
+                do()
+            except h2.exceptions.ProtocolError:
+                pass  # the client, or the stream, has gone meanwhile
         for conn in self.case.conns:
             if not conn.closed:
                 conn.pump()
@@ -1565,8 +1811,10 @@ def excused(options, kind, problem):
 def rows(notes):
     """For the matrix: gRPC's own cases, and ours."""
     for title, kinds in (
-            ("gRPC negative HTTP/2", [k for k in CASES if k.ends is None]),
-            ("more negative HTTP/2", [k for k in CASES if k.ends])):
+            ("gRPC negative HTTP/2",
+             [kind for kind in CASES if issubclass(kind, AnyOfGrpc)]),
+            ("more negative HTTP/2",
+             [kind for kind in CASES if issubclass(kind, Any)])):
         bad = [note for note in notes
                if note.split(":")[0] in {kind.name for kind in kinds}]
         yield {"suite": title, "peer": "python3-h2", "ours": "client",
