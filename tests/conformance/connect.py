@@ -20,7 +20,6 @@ import argparse
 import collections
 import os
 import re
-import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
@@ -164,13 +163,12 @@ def run(runner, programs, row, mode, options):
                          "both": [client, "----", server]}[mode]
     log = os.path.join(deps.cache_dir("logs"),
                        "connectconformance-%s-%s.log" % (row.name, mode))
-    with open(log, "w") as out:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out,
-                              stderr=subprocess.STDOUT,
-                              timeout=options.timeout,
-                              preexec_fn=deps.die_with_parent)
-    with open(log, errors="replace") as file:
-        return Outcome(file.read(), done.returncode)
+    with deps.Process(command, log) as process:
+        code = process.wait(options.timeout)
+        if code is None:
+            deps.die("the runner was not done after %g s:\n%s" % (
+                options.timeout, deps.tail(log)))
+        return Outcome(process.output(), code)
 
 
 def show(outcome):
@@ -200,7 +198,22 @@ def rows_of(outcome, row, mode, version):
                          for name in bad]}
 
 
-def main():
+def judge(row, mode, options, outcome):
+    """Shows what came of a run. Counts: (passed, failed)."""
+    print("%s, our %s: %s" % (
+        row.name, "client on our server" if mode == "both" else mode,
+        row.about))
+    show(outcome)
+    counts = row.counts[options.version][MODES.index(mode)]
+    wrong = [] if options.run else list(outcome.wrong(counts))
+    for text in wrong:
+        print("  FAIL %s" % text)
+    sys.stdout.flush()
+    return (len(outcome.ran) - len(outcome.failed),
+            len(outcome.failed) + len(wrong))
+
+
+def arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--mode", choices=MODES, action="append")
@@ -214,10 +227,13 @@ def main():
                         "number of cases is not looked at")
     parser.add_argument("--timeout", type=float, default=300, metavar="S",
                         help="of one row in one mode (300)")
-    options = parser.parse_args()
-    chosen = [row for row in ROWS if not options.row
-              or row.name in options.row]
-    for row in chosen:
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    rows = [row for row in ROWS if not options.row or row.name in options.row]
+    for row in rows:
         if options.version not in row.counts:
             deps.die("%s: nobody has counted its cases: add them to ROWS"
                      % options.version)
@@ -228,22 +244,10 @@ def main():
     passed = failed = 0
     for mode in options.mode or MODES:
         matrix = []
-        for row in chosen:
-            print("%s, our %s: %s" % (
-                row.name, "client and server" if mode == "both" else mode,
-                row.about), flush=True)
-            try:
-                outcome = run(runner, programs, row, mode, options)
-            except subprocess.TimeoutExpired:
-                deps.die("the runner was not done after %g s"
-                         % options.timeout)
-            show(outcome)
-            counts = row.counts[options.version][MODES.index(mode)]
-            wrong = [] if options.run else list(outcome.wrong(counts))
-            for text in wrong:
-                print("  FAIL %s" % text)
-            passed += len(outcome.ran) - len(outcome.failed)
-            failed += len(outcome.failed) + len(wrong)
+        for row in rows:
+            outcome = run(runner, programs, row, mode, options)
+            counts = judge(row, mode, options, outcome)
+            passed, failed = passed + counts[0], failed + counts[1]
             matrix += rows_of(outcome, row, mode, options.version)
         if not options.run:
             results.write("connect-" + mode, matrix)

@@ -109,8 +109,10 @@ def suites():
         Suite("connect", "connectrpc/conformance on our server and client",
               True, BUILD + ("libprotobuf-dev",), build("host")
               + [script("tests/conformance/connect.py", "--mode", mode)
-                 ._replace(name="connectconformance, our " + mode)
-                 for mode in ("server", "client", "both")]),
+                 ._replace(name="connectconformance, " + name)
+                 for mode, name in (("server", "our server"),
+                                    ("client", "our client"),
+                                    ("both", "our client on our server"))]),
         Suite("negative", "our client and a server that misbehaves", True,
               BUILD + ("python3-h2",), build("host")
               + [script("tests/interop/negative_peer.py", "--client",
