@@ -104,7 +104,8 @@ def suites():
               + [script("tests/interop/examples.py", "--bin", host)]),
         Suite("interop", "gRPC's interop cases: ourselves, and grpcio both "
               "ways", True, BUILD + INTEROP, build("host")
-              + [script("tests/interop/peers.py", "--bin", host, "--quick")]),
+              + [script("tests/interop/peers.py", "--bin", host, "--quick"),
+                 script("tests/interop/features.py", "--bin", host)]),
         Suite("peers", "gRPC's interop cases with every other peer, both ways",
               False, BUILD + PEERS, build("host")
               + [script("tests/interop/peers.py", "--bin", host, "--others")]),
@@ -118,11 +119,13 @@ def suites():
                  script("tests/conformance/h2spec.py", "--client",
                         os.path.join(host, "h2get"))
                  ._replace(name="h2specd, our client")]),
-        Suite("sanitizers", "unit, port, simulation and examples with asan "
-              "and ubsan", False, BUILD + CLANG + GRPC, build("asan")
+        Suite("sanitizers", "unit, port, simulation, examples and interop with "
+              "asan and ubsan", False, BUILD + CLANG + INTEROP, build("asan")
               + programs("asan", "unit") + programs("asan", "port")
               + [step("sim", os.path.join(bin_dir("asan"), "sim")),
                  script("tests/interop/examples.py", "--bin",
+                        bin_dir("asan")),
+                 script("tests/interop/features.py", "--bin",
                         bin_dir("asan"))]),
         Suite("portability", "compilers, standards, switches, ways to build",
               False, BUILD + CLANG + MULTILIB + toolchains.ARM,
