@@ -130,7 +130,7 @@ async fn empty_stream(client: &mut Client) -> Outcome {
 /// wants DEADLINE_EXCEEDED, and is now and then faster than the server's. That
 /// is tonic's affair: the call is made again, until the server was faster.
 async fn timeout_on_sleeping_server(client: &mut Client) -> Outcome {
-    for _ in 0..50 {
+    for _ in 0..200 {
         let (send, receive) = tokio::sync::mpsc::channel(1);
         send.send(duplex(None, 27182)).await.unwrap();
         let mut request = Request::new(ReceiverStream::new(receive));
@@ -140,7 +140,9 @@ async fn timeout_on_sleeping_server(client: &mut Client) -> Outcome {
             Err(status) => Err(status),
         };
         match &result {
-            Err(own) if own.code() == Code::Cancelled && own.message() == "Timeout expired" => {}
+            Err(own) if own.code() == Code::Cancelled && own.message() == "Timeout expired" => {
+                tokio::time::sleep(Duration::from_millis(10)).await
+            }
             _ => return failed(result, Code::DeadlineExceeded, None),
         }
     }
