@@ -70,10 +70,14 @@ static char difference[600]; /* the first one: what follows is a consequence */
 static bool check(bool good, const char *format, ...)
 {
     va_list values;
+    char *at;
     if (!good && !difference[0]) {
         va_start(values, format);
         vsnprintf(difference, sizeof difference, format, values);
         va_end(values);
+        for (at = difference; *at; at++) /* it shall stay one line */
+            if ((unsigned char)*at < ' ')
+                *at = ' ';
     }
     return good;
 }
@@ -380,6 +384,23 @@ static bool cancel_after_first_response(void)
            connection_works("EmptyCall after it");
 }
 
+/* In C++ only: all requests, then all responses. */
+static bool half_duplex(void)
+{
+    bool good;
+    size_t i;
+    if (!started("HalfDuplexCall",
+                 grpc_testing_TestService_HalfDuplexCall_start(
+                     &channel, &call, &patient)))
+        return false;
+    for (i = 0; i < 4; i++)
+        ask((long)response_sizes[i], 0);
+    cgrpc_send_end(&call);
+    for (i = 0, good = true; i < 4 && good; i++)
+        good = check_response("HalfDuplexCall", response_sizes[i]);
+    return good && check_end("HalfDuplexCall", CGRPC_OK);
+}
+
 /* ---- status ---- */
 
 static bool unary_status(const char *message)
@@ -599,6 +620,7 @@ static const struct interop_case {
     { "custom_metadata", custom_metadata },
     { "unimplemented_method", unimplemented_method },
     { "unimplemented_service", unimplemented_service },
+    { "half_duplex", half_duplex },
     { "pick_first_unary", pick_first_unary },
     { "rpc_soak", rpc_soak },
     { "channel_soak", channel_soak },

@@ -5,9 +5,9 @@
  *
  * It has all that the cases without TLS and compression ask for. What it does
  * not serve answers UNIMPLEMENTED: CacheableUnaryCall (HTTP GET, which is no
- * gRPC), HalfDuplexCall (in no case) and UnimplementedCall (on purpose).
+ * gRPC) and UnimplementedCall (on purpose).
  */
-#define CGRPC_STATE_BYTES 64
+#define CGRPC_STATE_BYTES 192
 #define CGRPC_METADATA_BYTES 1024
 #define CGRPC_LOG(level, ...) fprintf(stderr, __VA_ARGS__)
 #define _POSIX_C_SOURCE 200809L /* for the port: <stdio.h> comes before it */
@@ -17,8 +17,10 @@
 #include "grpc/testing/test.cgrpc.h"
 #include "interop.h"
 
-/* Peers that make a channel a call (channel_soak) and several of them. */
-enum { CONNS = 64, CALLS = 64 };
+/* grpc-go keeps every channel of a channel_soak open until its end. */
+enum { CONNS = 256, CALLS = 64 };
+/* Responses that a HalfDuplexCall may ask for: they are remembered. */
+enum { HALF_DUPLEX_MOST = 32 };
 
 CGRPC_POSIX_DEFINE(posix, CONNS);
 CGRPC_SERVER_DEFINE(server, CONNS, CALLS, INTEROP_MAX_MESSAGE, 16384,
@@ -32,6 +34,8 @@ typedef struct progress {
     uint32_t until;      /* the time of that response ... */
     bool slept;          /* ... which is known */
     bool echoed;
+    uint8_t stored;      /* HalfDuplexCall: what was asked for */
+    int32_t sizes[HALF_DUPLEX_MOST];
 } progress;
 typedef char progress_fits[sizeof(progress) <= CGRPC_STATE_BYTES ? 1 : -1];
 
@@ -319,6 +323,28 @@ full_duplex_call(cgrpc_call *call,
     return CGRPC_NEXT;
 }
 
+/* The requests are remembered; the responses follow when they have ended. */
+static cgrpc_status
+half_duplex_call(cgrpc_call *call,
+                 const grpc_testing_StreamingOutputCallRequest *in)
+{
+    progress *p = (progress *)cgrpc_call_state(call);
+    size_t i;
+    echo_metadata(call);
+    for (i = 0; in && i < in->response_parameters_count; i++) {
+        if (p->stored == HALF_DUPLEX_MOST)
+            return cgrpc_fail(call, CGRPC_RESOURCE_EXHAUSTED,
+                              "more than 32 responses");
+        p->sizes[p->stored++] = in->response_parameters[i].size;
+    }
+    if (in || !cgrpc_recv_ended(call))
+        return CGRPC_NEXT;
+    for (; p->next < p->stored; p->next++)
+        if (!send_payload(call, p->sizes[p->next]))
+            return CGRPC_PENDING;
+    return CGRPC_OK;
+}
+
 /* ---- */
 
 static const grpc_testing_TestService_handlers handlers = {
@@ -331,6 +357,8 @@ static const grpc_testing_TestService_handlers handlers = {
     .StreamingInputCall_arm = input_arm,
     .FullDuplexCall = full_duplex_call,
     .FullDuplexCall_arm = output_arm,
+    .HalfDuplexCall = half_duplex_call,
+    .HalfDuplexCall_arm = output_arm,
 };
 static const cgrpc_serving services[] = {
     grpc_testing_TestService_SERVING(&handlers)
