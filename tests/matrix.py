@@ -25,6 +25,10 @@ MATRIX = os.path.join(ROOT, "tests", "MATRIX.md")
 SOURCES = {
     "interop_quick": "interop",
     "interop": "peers",
+    "connect-server": "connect",
+    "connect-client": "connect",
+    "connect-both": "connect",
+    "negative_peer": "negative",
 }
 
 HEAD = """\

@@ -56,18 +56,18 @@ static void server_begin(server *one, const char *target)
 static server *server_at(const char *host, unsigned port)
 {
     char target[sizeof(servers[0].target)];
-    server *one, *free = NULL;
+    server *one, *spare = NULL;
     snprintf(target, sizeof(target), "%s:%u", host, port);
     for (one = servers; one < servers + SERVERS; one++) {
         if (strcmp(one->target, target) == 0)
             return one;
-        if (!one->calls && (!free || free->target[0]))
-            free = one;
+        if (!one->calls && (!spare || spare->target[0]))
+            spare = one;
     }
-    if (!free)
+    if (!spare)
         die("more than %d servers at a time", SERVERS);
-    server_begin(free, target);
-    return free;
+    server_begin(spare, target);
+    return spare;
 }
 
 /* ---- calls ---- */
