@@ -175,19 +175,16 @@ static void decode(rpc *one, const uint8_t *bytes, size_t len)
 
 static const cgrpc_method *find_method(const ClientCompatRequest *request)
 {
-    size_t i;
+    const cgrpc_method *method =
+        connectrpc_conformance_v1_ConformanceService_methods;
+    const cgrpc_method *end =
+        method + sizeof(connectrpc_conformance_v1_ConformanceService_methods) /
+                     sizeof(*method);
     char path[256];
     snprintf(path, sizeof(path), "/%s/%s", request->service, request->method);
-    for (i = 0;
-         i < sizeof(connectrpc_conformance_v1_ConformanceService_methods) /
-                 sizeof(connectrpc_conformance_v1_ConformanceService_methods[0]);
-         i++) {
-        const cgrpc_method *method =
-            &connectrpc_conformance_v1_ConformanceService_methods[i];
-        if (strcmp(method->path, path) == 0)
-            return method;
-    }
-    return NULL;
+    while (method < end && strcmp(method->path, path) != 0)
+        method++;
+    return method < end ? method : NULL;
 }
 
 /* ---- writing what came of it ---- */

@@ -39,8 +39,8 @@ GRPC = re.compile(r"/\(grpc (client|server) impl\)/")
 
 # A configuration: what the programs can do, as the runner's file says it, and
 # how many cases that makes, for each version of the runner: (its own client,
-# grpc-go's client) on our server, (its own server, grpc-go's) on our client, and
-# our client on our server.
+# grpc-go's client) on our server, (its own server, grpc-go's) on our client,
+# and our client on our server.
 Row = collections.namedtuple("Row", "name about features counts")
 
 

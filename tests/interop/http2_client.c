@@ -5,8 +5,8 @@
  *     http2_client --server_host 127.0.0.1 --server_port 10000 \
  *                  --test_case rst_after_header
  *
- * One line says that the case passed, or what differed; the exit code is then 1.
- * Two cases are our own, and judge nothing: the server knows what should have
+ * One line says that the case passed, or what differed; the exit code is then
+ * 1. Two cases are our own, and judge nothing: the server knows what should have
  * come of them. "calls" makes --calls unary calls, each when the one before has
  * ended, and prints how each ended. "stream" sends --calls messages on a
  * FullDuplexCall, awaiting a response to each if --ping_pong, and prints how it
@@ -39,7 +39,8 @@ static long calls = 1, request_size = LARGE_REQUEST,
 static const interop_option options[] = {
     { "server_host", "(localhost)", &server_host, NULL, NULL },
     { "server_port", "must be given", &server_port, NULL, NULL },
-    { "test_case", "as gRPC names them; calls; stream", &test_case, NULL, NULL },
+    { "test_case", "as gRPC names them; calls; stream", &test_case, NULL,
+      NULL },
     { "use_tls", "(false)", NULL, NULL, &use_tls },
     { "calls", "of calls; messages of stream (1)", NULL, &calls, NULL },
     { "request_size", "bytes of payload (271828)", NULL, &request_size,
