@@ -151,8 +151,9 @@ class Outcome:
 
 
 def run(runner, programs, row, mode, options):
-    command = [runner, "--conf", configuration(row), "--mode", mode, "--vv",
-               "--trace"]
+    command = [runner, "--conf", configuration(row), "--mode", mode, "--vv"]
+    if options.trace:
+        command += ["--trace"]
     if mode == "server":
         command += ["--parallel", "16"]
     for pattern in options.run:
@@ -225,6 +226,8 @@ def arguments():
     parser.add_argument("--run", action="append", default=[],
                         metavar="PATTERN", help="only these cases: then the "
                         "number of cases is not looked at")
+    parser.add_argument("--trace", action="store_true", help="the runner's "
+                        "log shows the HTTP of what fails, seconds later")
     parser.add_argument("--timeout", type=float, default=300, metavar="S",
                         help="of one row in one mode (300)")
     return parser.parse_args()
