@@ -70,10 +70,14 @@ static char difference[600]; /* the first one: what follows is a consequence */
 static bool check(bool good, const char *format, ...)
 {
     va_list values;
+    char *at;
     if (!good && !difference[0]) {
         va_start(values, format);
         vsnprintf(difference, sizeof difference, format, values);
         va_end(values);
+        for (at = difference; *at; at++) /* it shall stay one line */
+            if ((unsigned char)*at < ' ')
+                *at = ' ';
     }
     return good;
 }

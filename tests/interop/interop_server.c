@@ -17,8 +17,8 @@
 #include "grpc/testing/test.cgrpc.h"
 #include "interop.h"
 
-/* Peers that make a channel a call (channel_soak) and several of them. */
-enum { CONNS = 64, CALLS = 64 };
+/* grpc-go keeps every channel of a channel_soak open until its end. */
+enum { CONNS = 256, CALLS = 64 };
 /* Responses that a HalfDuplexCall may ask for: they are remembered. */
 enum { HALF_DUPLEX_MOST = 32 };
 

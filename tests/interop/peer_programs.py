@@ -172,7 +172,7 @@ class Python(Peer):
                  "protobuf-compiler-grpc")
         self.version = core_version("python3-grpcio")
         source = deps.apt_source("grpc")
-        made = deps.cache_dir("python-interop")
+        self.made = made = deps.cache_dir("python-interop")
         if not glob.glob(made + "/src/proto/grpc/testing/test_pb2_grpc.py"):
             deps.run_quietly("generating Python's interop messages", [
                 "protoc", "-I.", "--python_out=" + made, "--grpc_out=" + made,

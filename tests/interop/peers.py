@@ -4,6 +4,7 @@
     tests/interop/peers.py --bin build/host/bin
     tests/interop/peers.py --bin build/host/bin --peer grpc-go --case ping_pong
     tests/interop/peers.py --bin build/host/bin --quick    ourselves and grpcio
+    tests/interop/peers.py --bin build/host/bin --others   all the rest
 
 Each case of doc/interop-test-descriptions.md of gRPC that needs neither TLS nor
 compression, first with our server and the peer's client, then the reverse. The
@@ -36,6 +37,9 @@ CORE = ["empty_unary", "large_unary", "client_streaming", "server_streaming",
         "custom_metadata", "unimplemented_method", "unimplemented_service"]
 CASES = CORE + ["rpc_soak", "channel_soak", "pick_first_unary", "half_duplex"]
 
+SUITE = "gRPC interop"
+QUICK = ("cgrpc", "grpcio")
+
 # Special cases that nobody is asked for.
 LEFT_OUT = {
     "client_compressed_*, server_compressed_*":
@@ -58,7 +62,9 @@ LEFT_OUT = {
         "in no description; 40 seconds of reading slowly, an hour of calls",
 }
 
-TIMEOUT = peer_programs.SOAK_SECONDS + 30
+# Seconds that a client may take for one case, and for all of them.
+CASE_TIMEOUT = 40
+SOAK_TIMEOUT = peer_programs.SOAK_SECONDS + 30
 
 
 class Outcome:
@@ -85,12 +91,12 @@ def tell(outcome, case, wrong):
 
 # ---- one client ------------------------------------------------------------
 
-def execute(peer, command):
+def execute(peer, command, timeout):
     """(exit code, output) of a client; None: it had to be stopped."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, timeout=TIMEOUT, env=peer.environment,
+            stderr=subprocess.STDOUT, timeout=timeout, env=peer.environment,
             cwd=peer.directory, preexec_fn=deps.die_with_parent)
         return done.returncode, done.stdout.decode(errors="replace")
     except subprocess.TimeoutExpired as late:
@@ -102,15 +108,28 @@ def why(code, output):
     said = re.findall(r"^FAILED \S+: (.*)", output, re.M)
     if not said:
         said = [" / ".join(output.strip().splitlines()[-4:]) or "no word"]
-    ended = "stopped after %d s" % TIMEOUT if code is None else \
-        "exit code %d" % code
+    ended = "it hung" if code is None else "exit code %d" % code
     return "%s: %s" % (ended, said[0][:600])
+
+
+def run_single(client, port, case, outcome):
+    """A case in a process of its own. grpcio's client was seen to hang, once in
+    some hundred runs, in a case whose call its own clock ends: a client that
+    is not ours, and hangs without a word, is asked again, once."""
+    timeout = SOAK_TIMEOUT if "soak" in case else CASE_TIMEOUT
+    code, output = execute(client, client.single(port, case), timeout)
+    if code is None and not output and client.name != "cgrpc":
+        with print_lock:
+            print("again %s: %s: it hung" % (outcome.where(), case), flush=True)
+        code, output = execute(client, client.single(port, case), timeout)
+    tell(outcome, case, "" if code == 0 else why(code, output))
 
 
 def run_clients(client, port, cases, outcome):
     together = [case for case in cases if client.single(port, case) is None]
     if together:
-        code, output = execute(client, client.client(port, together))
+        code, output = execute(client, client.client(port, together),
+                               SOAK_TIMEOUT)
         for case in together:
             failed = re.search(r"^FAILED %s: (.*)" % case, output, re.M)
             if failed:
@@ -121,8 +140,7 @@ def run_clients(client, port, cases, outcome):
                 tell(outcome, case, why(code, output))
         return
     for case in cases:
-        code, output = execute(client, client.single(port, case))
-        tell(outcome, case, "" if code == 0 else why(code, output))
+        run_single(client, port, case, outcome)
 
 
 # ---- one peer in one direction -----------------------------------------------
@@ -203,6 +221,16 @@ def reasons(outcomes, cases):
         print("n/a  all: %s: %s" % (names, reason))
 
 
+def skipped_rows(peer, reason):
+    return [{"suite": SUITE, "peer": full_name(peer), "ours": ours,
+             "passed": 0, "run": 0, "notes": [], "skipped": reason}
+            for ours in ("server", "client")]
+
+
+def full_name(peer):
+    return (peer.name + " " + peer.version).strip()
+
+
 def rows(outcomes, cases):
     made = []
     for outcome in outcomes:
@@ -210,9 +238,11 @@ def rows(outcomes, cases):
                  for case, wrong in outcome.found.items() if wrong]
         notes += ["%s: not run: %s" % (case, outcome.lacks[case])
                   for case in cases if case in outcome.lacks]
+        if outcome.peer.name == "cgrpc":
+            notes += ["%s: not run, with no peer: %s" % left
+                      for left in LEFT_OUT.items()]
         made.append({
-            "suite": "gRPC interop",
-            "peer": (outcome.peer.name + " " + outcome.peer.version).strip(),
+            "suite": SUITE, "peer": full_name(outcome.peer),
             "ours": "both" if outcome.peer.name == "cgrpc" else outcome.ours,
             "passed": sum(not wrong for wrong in outcome.found.values()),
             "run": len(outcome.found), "notes": notes})
@@ -220,14 +250,39 @@ def rows(outcomes, cases):
 
 
 def choose(peers, options):
-    if options.quick:
-        return [peer for peer in peers if peer.name in ("cgrpc", "grpcio")]
+    if options.quick or options.others:
+        return [peer for peer in peers
+                if (peer.name in QUICK) == options.quick]
     for name in options.peer:
         if not any(name in peer.name for peer in peers):
             deps.die("no peer is called %s; there are: %s" % (
                 name, ", ".join(peer.name for peer in peers)))
     return [peer for peer in peers if not options.peer
             or any(name in peer.name for name in options.peer)]
+
+
+def run_all(ours, peers, cases):
+    outcomes, running = [], []
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for outcome, client, server in plan(ours, peers):
+            outcomes.append(outcome)
+            running.append(pool.submit(run_direction, client, server, cases,
+                                       outcome))
+    for one in running:
+        one.result()
+    return outcomes
+
+
+def publish(options, made):
+    """What a run of some peers or cases finds is not what it stands for."""
+    if options.peer or options.case:
+        return
+    if options.quick or not options.others:
+        results.write("interop_quick",
+                      [row for row in made if row["peer"].startswith(QUICK)])
+    if options.others or not options.quick:
+        results.write("interop", [row for row in made
+                                  if not row["peer"].startswith(QUICK)])
 
 
 def main():
@@ -238,35 +293,32 @@ def main():
     parser.add_argument("--case", action="append", default=[], choices=CASES,
                         metavar="CASE")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--others", action="store_true")
     options = parser.parse_args()
     ours, everybody = peer_programs.all_peers(os.path.abspath(options.bin))
-    chosen, cases = choose(everybody, options), options.case or CASES
-    failed, skipped, ready = 0, 0, []
-    for peer in chosen:
+    cases = options.case or CASES
+    failed, ready, skipped = 0, [], []
+    for peer in choose(everybody, options):
         problem = build(peer)
         if not problem:
             ready.append(peer)
             continue
         print("%s %s: %s" % (problem[0], peer.name, problem[1]), flush=True)
-        failed += problem[0] == "FAIL"
-        skipped += problem[0] == "skip"
-    began, outcomes, running = time.monotonic(), [], []
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        for outcome, client, server in plan(ours, ready):
-            outcomes.append(outcome)
-            running.append(pool.submit(run_direction, client, server, cases,
-                                       outcome))
-    for one in running:
-        one.result()
+        if problem[0] == "skip":
+            skipped.append((peer, problem[1]))
+        else:
+            failed += 1
+    began = time.monotonic()
+    outcomes = run_all(ours, ready, cases)
     table(outcomes, cases)
     reasons(outcomes, cases)
     made = rows(outcomes, cases)
-    if not (options.peer or options.case or options.quick):
-        results.write("interop", made)
+    publish(options, made + [row for peer, reason in skipped
+                             for row in skipped_rows(peer, reason)])
     print("%.0f s" % (time.monotonic() - began))
     failed += sum(row["run"] - row["passed"] for row in made)
     print("%d passed, %d failed, %d skipped" % (
-        sum(row["passed"] for row in made), failed, skipped))
+        sum(row["passed"] for row in made), failed, len(skipped)))
     sys.exit(1 if failed else 0)
 
 

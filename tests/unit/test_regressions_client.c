@@ -121,10 +121,54 @@ TEST(call__that_could_not_start_is_over)
     CHECK(dones == 0);
 }
 
+/* ---- answers that make no sense ---- */
+
+/* RFC 9113, 8.1: such an answer is malformed, and no HTTP status to judge by. */
+TEST(client__fails_a_call_whose_informational_answer_ends_the_stream)
+{
+    start(&normal);
+    begin(&one, UNARY, NULL);
+    run();
+    wire_forget(&reader);
+    headers(1, END_STREAM, ":status: 100\n");
+    ENDED(CGRPC_INTERNAL);
+    SAYS("R1 1\n");
+}
+
+/* Its first bytes look like a large frame, but RFC 9113, 3.4 comes first. */
+TEST(client__calls_a_server_of_http_1_a_protocol_error)
+{
+    static const char words[] = "HTTP/1.1 400 Bad Request\r\n\r\n";
+    start_desk(&normal);
+    begin(&one, UNARY, NULL);
+    run();
+    wire_forget(&reader);
+    put(words, sizeof(words) - 1);
+    SAYS("G 0 1\n");
+    wait_ms(1000);
+    ENDED(CGRPC_UNAVAILABLE);
+}
+
+/* ---- ends ---- */
+
+/* A GOAWAY with NO_ERROR after the one that says what was wrong denies it. */
+TEST(channel_close__says_nothing_after_an_error_of_the_connection)
+{
+    start(&normal);
+    frame(PING, 0, 1, "eight by", 8);
+    SAYS("G 0 1\n");
+    cgrpc_channel_close(channel);
+    listen_to_client();
+    QUIET();
+}
+
 TESTS = {
     RUN(call__that_could_not_start_is_over),
     RUN(recv__survives_a_raw_message_that_was_dropped_meanwhile),
     RUN(send_end__goes_out_once_there_is_room),
     RUN(channel__retries_after_the_clock_has_wrapped),
+    RUN(client__fails_a_call_whose_informational_answer_ends_the_stream),
+    RUN(channel_close__says_nothing_after_an_error_of_the_connection),
+    RUN(client__calls_a_server_of_http_1_a_protocol_error),
     TESTS_END
 };

@@ -5,6 +5,7 @@ how a server is started and stopped.
     deps.apt_source("nanopb")                a source package: its directory
     deps.apt_files("etcd-server")            a package's files, not installed
     deps.go_tool("h2spec")                   a Go programme: its path
+    deps.go_module("connectrpc.com/conformance")  its files: the directory
     deps.npm_tool("buf")                     a programme of npm: its path
     deps.version("golang.org/x/net")         a line of tests/versions.txt
     deps.cache_dir("size")                   build/cache/size, made if needed
@@ -21,6 +22,7 @@ text says what to do.
 import ctypes
 import fcntl
 import glob
+import json
 import os
 import re
 import shlex
@@ -46,6 +48,9 @@ GO_TOOLS = {
                  "golang.org/x/net")),
     "grpcurl": ("github.com/fullstorydev/grpcurl", "cmd/grpcurl", ()),
     "ghz": ("github.com/bojand/ghz", "cmd/ghz", ()),
+    "connectconformance": ("connectrpc.com/conformance",
+                           "cmd/connectconformance", ()),
+    "http2": ("google.golang.org/grpc", "interop/http2", ()),
 }
 
 # Programmes of npm packages: the package that is pinned.
@@ -313,39 +318,67 @@ def fetch_source(name, place):
 
 # ---- Go ------------------------------------------------------------------
 
-def go_tool(name):
-    """The path of a programme of GO_TOOLS, built at its pinned version."""
+def go_tool(name, pinned=None):
+    """The path of a programme of GO_TOOLS, built at its pinned version, or
+    at another."""
     module, package, beside = GO_TOOLS[name]
-    pinned = version(module)
+    pinned = pinned or version(module)
     place = cache_dir("go", "%s-%s" % (name, pinned.split("+")[0]))
     path = os.path.join(place, name)
     with Lock("go"):
         if not os.path.exists(path):
-            if not shutil.which("go"):
-                raise Missing("%s needs Go: install golang, 1.21 or newer"
-                              % name)
-            build_go_tool(name, module, package, beside, place)
+            need_go(name)
+            build_go_tool(name, module + "/" + package, pinned,
+                          (module,) + beside if beside else (), place)
     return path
 
 
-def build_go_tool(name, module, package, beside, place):
-    """Without a go.mod of its own, Go would take the newest of what a module
-    imports: a module of ours around it holds them still."""
-    environment = dict(os.environ, GOFLAGS="-mod=mod", GOBIN=place,
-                       CGO_ENABLED="0")
+def need_go(name):
+    if not shutil.which("go"):
+        raise Missing("%s needs Go: install golang, 1.21 or newer" % name)
+
+
+def go_environment(**more):
+    """With a Go that may fetch a newer one where a module asks for it."""
+    environment = dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED="0",
+                       **more)
     environment.setdefault("GOTOOLCHAIN", "auto")
-    pinned = version(module)
+    return environment
+
+
+def build_go_tool(name, package, pinned, beside, place):
+    """Without a go.mod of its own, Go would take the newest of what a module
+    imports: a module of ours around it holds `beside` still."""
+    environment = go_environment(GOBIN=place)
     if not beside:
-        run_quietly("go install %s/%s@%s" % (module, package, pinned),
-                    ["go", "install", "%s/%s@%s" % (module, package, pinned)],
+        run_quietly("go install %s@%s" % (package, pinned),
+                    ["go", "install", "%s@%s" % (package, pinned)],
                     env=environment)
         return
     with open(os.path.join(place, "go.mod"), "w") as file:
         file.write("module tool\n\ngo 1.21\n\nrequire (\n%s)\n" % "".join(
-            "\t%s %s\n" % (one, version(one)) for one in (module,) + beside))
+            "\t%s %s\n" % (one, version(one)) for one in beside))
     run_quietly("building %s %s" % (name, pinned),
-                ["go", "build", "-o", name, "%s/%s" % (module, package)],
+                ["go", "build", "-o", name, package],
                 cwd=place, env=environment)
+
+
+def go_module(name, pinned=None):
+    """The directory with the files of a Go module, at its pinned version, or
+    at another. It belongs to Go's own cache, and nothing is to be changed
+    there."""
+    need_go(name)
+    pinned = pinned or version(name)
+    done = subprocess.run(["go", "mod", "download", "-json",
+                           "%s@%s" % (name, pinned)], text=True,
+                          cwd=cache_dir("go"), env=go_environment(),
+                          capture_output=True, stdin=subprocess.DEVNULL,
+                          timeout=300)
+    found = json.loads(done.stdout) if done.stdout.startswith("{") else {}
+    if "Dir" not in found:
+        raise Missing("the Go module %s %s cannot be had: %s" % (
+            name, pinned, found.get("Error") or done.stderr.strip()))
+    return found["Dir"]
 
 
 # ---- npm -----------------------------------------------------------------

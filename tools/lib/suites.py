@@ -34,7 +34,14 @@ BUILD = ("gcc", "libc6-dev", "cmake", "ninja-build", "protobuf-compiler",
          "nanopb", "libnanopb-dev", "python3-protobuf", "grpc-proto")
 CLANG = ("g++", "clang")
 GRPC = ("python3-grpcio",)
-GO_SUITES = ("conformance", "tools")  # they build Go programmes
+GO_SUITES = ("conformance", "connect", "negative", "peers", "proxies",
+             "sanitizers", "tools")  # they build or run Go programmes
+INTEROP = GRPC + (
+    "python3-google-auth", "python3-requests", "python3-coverage",
+    "python3-six", "python3-pkg-resources", "protobuf-compiler-grpc",
+    "dpkg-dev")
+PEERS = INTEROP + ("g++", "libgrpc++-dev", "libprotobuf-dev", "libabsl-dev",
+                   "pkg-config")
 MULTILIB = ("gcc-multilib", "g++-multilib", "pkg-config", "dpkg-dev")
 
 # A step of a suite: what it is called, and the command. `counts` False: the
@@ -97,6 +104,13 @@ def suites():
         Suite("examples", "the examples over sockets, with grpcio too", True,
               BUILD + GRPC, build("host")
               + [script("tests/interop/examples.py", "--bin", host)]),
+        Suite("interop", "gRPC's interop cases: ourselves, and grpcio both "
+              "ways", True, BUILD + INTEROP, build("host")
+              + [script("tests/interop/peers.py", "--bin", host, "--quick"),
+                 script("tests/interop/features.py", "--bin", host)]),
+        Suite("peers", "gRPC's interop cases with every other peer, both ways",
+              False, BUILD + PEERS, build("host")
+              + [script("tests/interop/peers.py", "--bin", host, "--others")]),
         Suite("generator", "protoc-gen-cgrpc: its output, golden and compiled",
               False, BUILD + CLANG + ("python3-venv",),
               [script("tests/generator/run.py")]),
@@ -117,12 +131,33 @@ def suites():
         Suite("etcd", "our client of an etcd that is restarted under it",
               False, BUILD, build("host")
               + [script("tests/interop/etcd.py", "--bin", host)]),
-        Suite("sanitizers", "unit, port, simulation and examples with asan "
-              "and ubsan", False, BUILD + CLANG + GRPC, build("asan")
+        Suite("connect", "connectrpc/conformance on our server and client",
+              True, BUILD + ("libprotobuf-dev",), build("host")
+              + [script("tests/conformance/connect.py", "--mode", mode)
+                 ._replace(name="connectconformance, " + name)
+                 for mode, name in (("server", "our server"),
+                                    ("client", "our client"),
+                                    ("both", "our client on our server"))]),
+        Suite("negative", "our client and a server that misbehaves", True,
+              BUILD + ("python3-h2",), build("host")
+              + [script("tests/interop/negative_peer.py", "--client",
+                        os.path.join(host, "http2_client")),
+                 script("tests/interop/negative_peer.py", "--control")
+                 ._replace(name="the same server and grpc-go's client")]),
+        Suite("sanitizers", "all that talks over bytes or sockets, with asan "
+              "and ubsan", False,
+              BUILD + CLANG + INTEROP + ("python3-h2", "libprotobuf-dev"),
+              build("asan")
               + programs("asan", "unit") + programs("asan", "port")
               + [step("sim", os.path.join(bin_dir("asan"), "sim")),
                  script("tests/interop/examples.py", "--bin",
-                        bin_dir("asan"))]),
+                        bin_dir("asan")),
+                 script("tests/interop/features.py", "--bin",
+                        bin_dir("asan")),
+                 script("tests/interop/negative_peer.py", "--client",
+                        os.path.join(bin_dir("asan"), "http2_client")),
+                 script("tests/conformance/connect.py", "--preset",
+                        "asan")]),
         Suite("portability", "compilers, standards, switches, ways to build",
               False, BUILD + CLANG + MULTILIB + toolchains.ARM,
               [script("tests/build/portability.py")]),
@@ -132,6 +167,8 @@ def suites():
         Suite("bench", "instructions and bytes of a call are no worse either",
               False, BUILD + toolchains.ARM + ("valgrind", "qemu-system-arm"),
               [script("tools/bench", "--check", counts=False)]),
+        Suite("matrix", "tests/MATRIX.md says what the outside suites found",
+              False, (), [script("tests/matrix.py", "--check")]),
     ]
 
 
@@ -292,6 +329,7 @@ def main():
         install(chosen)
     except deps.Missing as missing:
         deps.die(missing)
+    os.environ["CGRPC_TEST_BEGAN"] = str(time.time())
     total, built, began = Total(), set(), time.monotonic()
     for suite in chosen:
         run_suite(suite, total, built)
