@@ -16,7 +16,7 @@
 
 /* The runner lets four servers run at a time, and asks for messages of up to
  * 1 MiB. */
-enum { CALLS = 16, RX_BYTES = 1024 * 1024, TX_BYTES = 16 * 1024 };
+enum { CALLS = 16, RX_BYTES = 1024 * 1024, TX_BYTES = 2 * 1024 };
 
 CGRPC_POSIX_DEFINE(posix, 16);
 CGRPC_CHANNEL_DEFINE(channel_0, RX_BYTES, TX_BYTES);

@@ -464,6 +464,8 @@ class Case:
                             ("te", "trailers"),
                             ("content-type", "application/grpc")):
             same(name, dict(stream.headers).get(name), value)
+        if self.ends is not None:  # it is http2_client
+            same("x-sent-bin", dict(stream.headers).get("x-sent-bin"), "AAEC")
         whole = self.whole_request()
         if stream.ended:
             same("the request is whole", stream.body == whole, True)

@@ -25,6 +25,7 @@
 enum { LARGE_REQUEST = 271828, LARGE_RESPONSE = 314159, AT_ONCE = 15 };
 
 static const char *const kept[] = { "x-test" };
+static const cgrpc_metadata sent[] = { { "x-sent-bin", "\0\1\2", 3 } };
 
 CGRPC_POSIX_DEFINE(posix, 4);
 CGRPC_CHANNEL_DEFINE(channel, INTEROP_MAX_MESSAGE, 16384);
@@ -72,6 +73,7 @@ static unary unaries[AT_ONCE];
 static void begin(unary *one)
 {
     cgrpc_options with = { .timeout_ms = (uint32_t)deadline_ms,
+                           .metadata = sent, .metadata_count = 1,
                            .wait_for_ready = wait_for_ready };
     cgrpc_result result;
     memset(one, 0, offsetof(unary, call));
@@ -242,16 +244,17 @@ static bool put(cgrpc_call *call)
 
 static bool make_stream(void)
 {
-    cgrpc_options with = { .timeout_ms = (uint32_t)deadline_ms };
+    cgrpc_options with = { .timeout_ms = (uint32_t)deadline_ms,
+                           .metadata = sent, .metadata_count = 1 };
     cgrpc_call *call = &unaries[0].call;
-    long sent, taken = 0;
+    long number, taken = 0;
     bool open = true;
     cgrpc_call_init(call, unaries[0].memory, sizeof(unaries[0].memory));
     if (grpc_testing_TestService_FullDuplexCall_start(
             &channel, call, &with) != CGRPC_SUCCESS)
         return false;
-    for (sent = 0; sent < calls && open; sent++)
-        open = put(call) && (!ping_pong || take(call, sent + 1, &taken));
+    for (number = 1; number <= calls && open; number++)
+        open = put(call) && (!ping_pong || take(call, number, &taken));
     cgrpc_send_end(call);
     pass_time((uint32_t)pause_ms);
     take(call, LONG_MAX, &taken);
