@@ -162,7 +162,7 @@ def test_sizes_that_make_no_sense_are_refused(world):
 
 
 def test_a_request_over_the_limit_is_refused(world):
-    payload = world.pb.Payload(body=bytes(600000))
+    payload = world.pb.Payload(body=bytes(11 << 20))
     world.fails(world.grpc.StatusCode.RESOURCE_EXHAUSTED,
                 world.stub.UnaryCall, world.pb.SimpleRequest(payload=payload))
     world.stub.EmptyCall(world.Empty(), timeout=10)

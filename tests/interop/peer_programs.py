@@ -24,6 +24,7 @@ SOAK_LATENCY_MS = 2000  # two cores, several peers at a time
 SOAK_SECONDS = 90
 
 NO_CASE = "its client has no such case"
+TOO_LARGE = "its server takes no message over 4 MiB, gRPC's usual limit"
 NO_ID = "its server gives no server_id, and the case wants one"
 
 
@@ -97,8 +98,8 @@ def go_environment(**more):
 
 class GrpcGo(Peer):
     name = "grpc-go"
-    client_lacks = {"half_duplex": NO_CASE}
-    server_lacks = {"pick_first_unary": NO_ID}
+    client_lacks = {"half_duplex": NO_CASE, "very_large_request": NO_CASE}
+    server_lacks = {"pick_first_unary": NO_ID, "very_large_request": TOO_LARGE}
 
     def build(self):
         self.version = deps.version("google.golang.org/grpc")
@@ -161,9 +162,9 @@ class Python(Peer):
     """tests.interop of grpcio_tests, from the source package."""
     name = "grpcio"
     client_lacks = dict.fromkeys(
-        ("rpc_soak", "channel_soak", "pick_first_unary", "half_duplex"),
-        NO_CASE)
-    server_lacks = {"pick_first_unary": NO_ID}
+        ("rpc_soak", "channel_soak", "pick_first_unary", "half_duplex",
+         "very_large_request"), NO_CASE)
+    server_lacks = GrpcGo.server_lacks
 
     def build(self):
         deps.apt("python3-grpcio", "python3-protobuf", "python3-google-auth",
@@ -195,7 +196,8 @@ class Python(Peer):
 class Cpp(Peer):
     """test/cpp/interop, from the source package."""
     name = "grpc C++"
-    server_lacks = {"pick_first_unary": NO_ID}
+    client_lacks = {"very_large_request": NO_CASE}
+    server_lacks = GrpcGo.server_lacks
 
     def build(self):
         deps.apt("g++", "cmake", "ninja-build", "pkg-config", "libgrpc++-dev",

@@ -35,7 +35,8 @@ CORE = ["empty_unary", "large_unary", "client_streaming", "server_streaming",
         "cancel_after_begin", "cancel_after_first_response",
         "status_code_and_message", "special_status_message",
         "custom_metadata", "unimplemented_method", "unimplemented_service"]
-CASES = CORE + ["rpc_soak", "channel_soak", "pick_first_unary", "half_duplex"]
+CASES = CORE + ["rpc_soak", "channel_soak", "pick_first_unary",
+                "very_large_request", "half_duplex"]
 
 SUITE = "gRPC interop"
 QUICK = ("cgrpc", "grpcio")
@@ -53,9 +54,6 @@ LEFT_OUT = {
         "they need Google's token servers and TLS",
     "orca_per_rpc, orca_oob":
         "load reports of xDS, which no part of gRPC over HTTP/2 asks for",
-    "very_large_request (Java)":
-        "10 MiB in one message, over the 4 MiB that every gRPC takes unless "
-        "told otherwise and the 512 KiB that our programs are told",
     "max_concurrent_streams_connection_scaling (Java)":
         "a second connection of one channel; ours has one, as the header says",
     "slow_consumer, long_lived_channel (C++)":
