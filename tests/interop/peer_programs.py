@@ -182,7 +182,8 @@ class Python(Peer):
                    for name in ("empty", "messages", "test")], cwd=source)
         self.directory = os.path.join(source, "src/python/grpcio_tests")
         self.environment = dict(os.environ, PYTHONPATH=os.pathsep.join(
-            (made, self.directory)), PYTHONDONTWRITEBYTECODE="")
+            (made, self.directory)), PYTHONDONTWRITEBYTECODE="",
+            PYTHONFAULTHANDLER="1")
 
     def server(self, port):
         return ["/usr/bin/python3", "-m", "tests.interop.server",
