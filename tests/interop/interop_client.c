@@ -255,8 +255,9 @@ static bool check_end(const char *what, cgrpc_status wanted)
 
 static bool start_duplex(const cgrpc_options *with)
 {
-    return started("FullDuplexCall", grpc_testing_TestService_FullDuplexCall_start(
-                                         &channel, &call, with));
+    return started("FullDuplexCall",
+                   grpc_testing_TestService_FullDuplexCall_start(
+                       &channel, &call, with));
 }
 
 /* ---- the cases ---- */

@@ -70,7 +70,7 @@ def interop_flags(port, case):
             "--use_tls=false", "--test_case=" + case]
 
 
-# ---- ours --------------------------------------------------------------------
+# ---- ours ------------------------------------------------------------------
 
 class Ours(Peer):
     name = "cgrpc"
@@ -87,7 +87,7 @@ class Ours(Peer):
             port, case) + (soak_options(True) if "soak" in case else [])
 
 
-# ---- Go ----------------------------------------------------------------------
+# ---- Go --------------------------------------------------------------------
 
 def go_environment(**more):
     environment = dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED="0", **more)
@@ -121,6 +121,9 @@ class GrpcGo(Peer):
             port, case) + soak_options(True)
 
 
+GO_MODULES = ("connectrpc.com/connect", "google.golang.org/grpc")
+
+
 class ConnectGo(Peer):
     name = "connect-go"
     client_lacks = {"half_duplex": NO_CASE}
@@ -134,9 +137,9 @@ class ConnectGo(Peer):
         self.program = os.path.join(place, "connect_go_peer")
         with deps.Lock("connect-peer"):
             with open(os.path.join(place, "go.mod"), "w") as file:
-                file.write("module peer\n\ngo 1.24\n\nrequire (\n%s)\n" % "".join(
-                    "\t%s %s\n" % (module, deps.version(module)) for module in
-                    ("connectrpc.com/connect", "google.golang.org/grpc")))
+                file.write("module peer\n\ngo 1.24\n\nrequire (\n%s)\n"
+                           % "".join("\t%s %s\n" % (one, deps.version(one))
+                                     for one in GO_MODULES))
             shutil.copyfile(os.path.join(HERE, "connect_go_peer.go"),
                             os.path.join(place, "main.go"))
             deps.run_quietly("building the connect-go peer",
@@ -150,7 +153,7 @@ class ConnectGo(Peer):
         return [self.program, "client", str(port)] + cases
 
 
-# ---- the C core --------------------------------------------------------------
+# ---- the C core ------------------------------------------------------------
 
 def core_version(package):
     shown = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package],
@@ -224,7 +227,7 @@ class Cpp(Peer):
             port, case) + soak_options(True)
 
 
-# ---- JavaScript --------------------------------------------------------------
+# ---- JavaScript ------------------------------------------------------------
 
 class GrpcJs(Peer):
     name = "grpc-js"
@@ -258,7 +261,7 @@ class GrpcJs(Peer):
         return self.run("client", str(port), PROTOS, *cases)
 
 
-# ---- Java --------------------------------------------------------------------
+# ---- Java ------------------------------------------------------------------
 
 class GrpcJava(Peer):
     """The interop distribution of Maven Central; netty or OkHttp below."""
@@ -328,7 +331,7 @@ def fetch_java(place, stem, version):
     os.remove(archive)
 
 
-# ---- Rust --------------------------------------------------------------------
+# ---- Rust ------------------------------------------------------------------
 
 class Tonic(Peer):
     name = "tonic"

@@ -153,7 +153,7 @@ def run_clients(client, port, cases, outcome):
         run_single(client, port, case, outcome)
 
 
-# ---- one peer in one direction -----------------------------------------------
+# ---- one peer in one direction ---------------------------------------------
 
 def run_direction(client, server, cases, outcome):
     wanted = [case for case in cases if case not in outcome.lacks]
@@ -197,7 +197,7 @@ def plan(ours, peers):
             yield Outcome(peer, "client", peer.server_lacks), ours, peer
 
 
-# ---- what came of it -----------------------------------------------------------
+# ---- what came of it -------------------------------------------------------
 
 def cell(outcome, case):
     if case in outcome.lacks:
