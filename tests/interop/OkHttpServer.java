@@ -15,6 +15,7 @@ public final class OkHttpServer {
     Server server =
         OkHttpServerBuilder.forPort(Integer.parseInt(args[0]), InsecureServerCredentials.create())
             .addService(ServerInterceptors.intercept(service, TestServiceImpl.interceptors()))
+            .maxInboundMessageSize(16 << 20) // as TestServiceServer has it
             .build()
             .start();
     System.out.println("listening on 127.0.0.1:" + server.getPort());

@@ -219,11 +219,15 @@ func large() *connect.Request[pb.SimpleRequest] {
 }
 
 func largeUnary(ctx context.Context, p *peer) error {
-	response, err := p.unary().CallUnary(ctx, large())
+	return exchangeOnce(ctx, p, large())
+}
+
+func exchangeOnce(ctx context.Context, p *peer, request *connect.Request[pb.SimpleRequest]) error {
+	response, err := p.unary().CallUnary(ctx, request)
 	if err != nil {
 		return err
 	}
-	return checkPayload(response.Msg.Payload, 314159)
+	return checkPayload(response.Msg.Payload, int(request.Msg.ResponseSize))
 }
 
 func clientStreaming(ctx context.Context, p *peer) error {
@@ -455,6 +459,9 @@ func runCase(name, port string) error {
 		return emptyUnary(ctx, p, testService+"EmptyCall")
 	case "large_unary":
 		return largeUnary(ctx, p)
+	case "very_large_request":
+		return exchangeOnce(ctx, p, connect.NewRequest(
+			&pb.SimpleRequest{ResponseSize: 10, Payload: zeros(10 << 20)}))
 	case "client_streaming":
 		return clientStreaming(ctx, p)
 	case "server_streaming":

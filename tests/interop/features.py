@@ -81,7 +81,7 @@ def same(got, wanted):
         raise AssertionError("%r instead of %r" % (got, wanted))
 
 
-# ---- interval_us ---------------------------------------------------------------
+# ---- interval_us -----------------------------------------------------------
 
 def test_a_response_waits_for_its_interval(world):
     began = time.monotonic()
@@ -125,7 +125,7 @@ def test_a_deadline_ends_a_sleeping_call(world):
     world.stub.EmptyCall(world.Empty(), timeout=10)
 
 
-# ---- compression, sizes ----------------------------------------------------------
+# ---- compression, sizes ----------------------------------------------------
 
 def test_a_request_that_claims_to_be_compressed_is_refused(world):
     true, false = (world.pb.BoolValue(value=v) for v in (True, False))
@@ -162,13 +162,13 @@ def test_sizes_that_make_no_sense_are_refused(world):
 
 
 def test_a_request_over_the_limit_is_refused(world):
-    payload = world.pb.Payload(body=bytes(600000))
+    payload = world.pb.Payload(body=bytes(11 << 20))
     world.fails(world.grpc.StatusCode.RESOURCE_EXHAUSTED,
                 world.stub.UnaryCall, world.pb.SimpleRequest(payload=payload))
     world.stub.EmptyCall(world.Empty(), timeout=10)
 
 
-# ---- status, metadata, HalfDuplexCall ---------------------------------------------
+# ---- status, metadata, HalfDuplexCall --------------------------------------
 
 def test_every_status_code_comes_back(world):
     for code in world.grpc.StatusCode:
@@ -212,7 +212,7 @@ def test_half_duplex_answers_when_all_was_said(world):
     same([len(one.payload.body) for one in answer], [1, 10, 2, 20, 3, 30])
 
 
-# ---- command lines -----------------------------------------------------------------
+# ---- command lines ---------------------------------------------------------
 
 def test_tls_is_refused_as_long_as_there_is_none(world):
     for name in ("interop_server", "interop_client"):

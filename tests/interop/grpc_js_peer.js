@@ -91,7 +91,7 @@ const service = {
 };
 
 function serve() {
-  const server = new grpc.Server();
+  const server = new grpc.Server({'grpc.max_receive_message_length': 16 << 20});
   server.addService(testing.TestService.service, service);
   server.bindAsync('127.0.0.1:' + port, grpc.ServerCredentials.createInsecure(),
                    (error, bound) => {
@@ -153,10 +153,10 @@ function checkResponses(seen, sizes) {
   sizes.forEach((size, i) => checkPayload(seen.messages[i].payload, size));
 }
 
-async function largeUnary(client) {
-  const {response, status} = await unary(client, 'UnaryCall', LARGE);
+async function largeUnary(client, request = LARGE) {
+  const {response, status} = await unary(client, 'UnaryCall', request);
   checkStatus(status, 0);
-  checkPayload(response.payload, 314159);
+  checkPayload(response.payload, request.response_size);
 }
 
 const ask = (response, size) => ({
@@ -189,7 +189,9 @@ const cases = {
     checkStatus(status, 0);
     assert.ok(response, 'there is no response');
   },
-  large_unary: largeUnary,
+  large_unary: (client) => largeUnary(client),
+  very_large_request: (client) =>
+      largeUnary(client, {response_size: 10, payload: zeros(10 << 20)}),
   async client_streaming(client) {
     let response;
     const call = client.StreamingInputCall(

@@ -14,10 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The largest message: large_unary wants 314,159 bytes and a little. */
-#ifndef INTEROP_MAX_MESSAGE
-#define INTEROP_MAX_MESSAGE (512 * 1024)
-#endif
+/* The largest messages: very_large_request brings 10 MiB, large_unary answers
+ * with 314,159 bytes, and each with a little more. */
+#define INTEROP_MAX_REQUEST (10 * 1024 * 1024 + 1024)
+#define INTEROP_MAX_RESPONSE (512 * 1024)
 #define INTEROP_ECHO_INITIAL "x-grpc-test-echo-initial"
 #define INTEROP_ECHO_TRAILING "x-grpc-test-echo-trailing-bin"
 

@@ -22,8 +22,9 @@ enum { CONNS = 256, CALLS = 64 };
 /* Responses that a HalfDuplexCall may ask for: they are remembered. */
 enum { HALF_DUPLEX_MOST = 32 };
 
+/* 10 MiB a call, of which the system gives what is touched. */
 CGRPC_POSIX_DEFINE(posix, CONNS);
-CGRPC_SERVER_DEFINE(server, CONNS, CALLS, INTEROP_MAX_MESSAGE, 16384,
+CGRPC_SERVER_DEFINE(server, CONNS, CALLS, INTEROP_MAX_REQUEST, 16384,
                     grpc_testing_TestService_SCRATCH);
 
 /* What a call remembers. */

@@ -24,6 +24,7 @@ SOAK_LATENCY_MS = 2000  # two cores, several peers at a time
 SOAK_SECONDS = 90
 
 NO_CASE = "its client has no such case"
+TOO_LARGE = "its server takes no message over 4 MiB, gRPC's usual limit"
 NO_ID = "its server gives no server_id, and the case wants one"
 
 
@@ -69,7 +70,7 @@ def interop_flags(port, case):
             "--use_tls=false", "--test_case=" + case]
 
 
-# ---- ours --------------------------------------------------------------------
+# ---- ours ------------------------------------------------------------------
 
 class Ours(Peer):
     name = "cgrpc"
@@ -86,7 +87,7 @@ class Ours(Peer):
             port, case) + (soak_options(True) if "soak" in case else [])
 
 
-# ---- Go ----------------------------------------------------------------------
+# ---- Go --------------------------------------------------------------------
 
 def go_environment(**more):
     environment = dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED="0", **more)
@@ -97,8 +98,8 @@ def go_environment(**more):
 
 class GrpcGo(Peer):
     name = "grpc-go"
-    client_lacks = {"half_duplex": NO_CASE}
-    server_lacks = {"pick_first_unary": NO_ID}
+    client_lacks = {"half_duplex": NO_CASE, "very_large_request": NO_CASE}
+    server_lacks = {"pick_first_unary": NO_ID, "very_large_request": TOO_LARGE}
 
     def build(self):
         self.version = deps.version("google.golang.org/grpc")
@@ -120,6 +121,9 @@ class GrpcGo(Peer):
             port, case) + soak_options(True)
 
 
+GO_MODULES = ("connectrpc.com/connect", "google.golang.org/grpc")
+
+
 class ConnectGo(Peer):
     name = "connect-go"
     client_lacks = {"half_duplex": NO_CASE}
@@ -133,9 +137,9 @@ class ConnectGo(Peer):
         self.program = os.path.join(place, "connect_go_peer")
         with deps.Lock("connect-peer"):
             with open(os.path.join(place, "go.mod"), "w") as file:
-                file.write("module peer\n\ngo 1.24\n\nrequire (\n%s)\n" % "".join(
-                    "\t%s %s\n" % (module, deps.version(module)) for module in
-                    ("connectrpc.com/connect", "google.golang.org/grpc")))
+                file.write("module peer\n\ngo 1.24\n\nrequire (\n%s)\n"
+                           % "".join("\t%s %s\n" % (one, deps.version(one))
+                                     for one in GO_MODULES))
             shutil.copyfile(os.path.join(HERE, "connect_go_peer.go"),
                             os.path.join(place, "main.go"))
             deps.run_quietly("building the connect-go peer",
@@ -149,7 +153,7 @@ class ConnectGo(Peer):
         return [self.program, "client", str(port)] + cases
 
 
-# ---- the C core --------------------------------------------------------------
+# ---- the C core ------------------------------------------------------------
 
 def core_version(package):
     shown = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package],
@@ -161,9 +165,9 @@ class Python(Peer):
     """tests.interop of grpcio_tests, from the source package."""
     name = "grpcio"
     client_lacks = dict.fromkeys(
-        ("rpc_soak", "channel_soak", "pick_first_unary", "half_duplex"),
-        NO_CASE)
-    server_lacks = {"pick_first_unary": NO_ID}
+        ("rpc_soak", "channel_soak", "pick_first_unary", "half_duplex",
+         "very_large_request"), NO_CASE)
+    server_lacks = GrpcGo.server_lacks
 
     def build(self):
         deps.apt("python3-grpcio", "python3-protobuf", "python3-google-auth",
@@ -181,7 +185,8 @@ class Python(Peer):
                    for name in ("empty", "messages", "test")], cwd=source)
         self.directory = os.path.join(source, "src/python/grpcio_tests")
         self.environment = dict(os.environ, PYTHONPATH=os.pathsep.join(
-            (made, self.directory)), PYTHONDONTWRITEBYTECODE="")
+            (made, self.directory)), PYTHONDONTWRITEBYTECODE="",
+            PYTHONFAULTHANDLER="1")
 
     def server(self, port):
         return ["/usr/bin/python3", "-m", "tests.interop.server",
@@ -195,7 +200,8 @@ class Python(Peer):
 class Cpp(Peer):
     """test/cpp/interop, from the source package."""
     name = "grpc C++"
-    server_lacks = {"pick_first_unary": NO_ID}
+    client_lacks = {"very_large_request": NO_CASE}
+    server_lacks = GrpcGo.server_lacks
 
     def build(self):
         deps.apt("g++", "cmake", "ninja-build", "pkg-config", "libgrpc++-dev",
@@ -221,7 +227,7 @@ class Cpp(Peer):
             port, case) + soak_options(True)
 
 
-# ---- JavaScript --------------------------------------------------------------
+# ---- JavaScript ------------------------------------------------------------
 
 class GrpcJs(Peer):
     name = "grpc-js"
@@ -255,7 +261,7 @@ class GrpcJs(Peer):
         return self.run("client", str(port), PROTOS, *cases)
 
 
-# ---- Java --------------------------------------------------------------------
+# ---- Java ------------------------------------------------------------------
 
 class GrpcJava(Peer):
     """The interop distribution of Maven Central; netty or OkHttp below."""
@@ -325,7 +331,7 @@ def fetch_java(place, stem, version):
     os.remove(archive)
 
 
-# ---- Rust --------------------------------------------------------------------
+# ---- Rust ------------------------------------------------------------------
 
 class Tonic(Peer):
     name = "tonic"

@@ -79,6 +79,12 @@ async fn large_unary(client: &mut Client) -> Outcome {
     payload(response.into_inner().payload, 314159)
 }
 
+async fn very_large_request(client: &mut Client) -> Outcome {
+    let request =
+        SimpleRequest { response_size: 10, payload: zeros(10 << 20), ..Default::default() };
+    payload(client.unary_call(request).await.map_err(text)?.into_inner().payload, 10)
+}
+
 async fn client_streaming(client: &mut Client) -> Outcome {
     let messages = REQUESTS
         .map(|size| StreamingInputCallRequest { payload: zeros(size), expect_compressed: None });
@@ -235,6 +241,7 @@ async fn run_case(name: &str, port: u16, iterations: usize) -> Outcome {
     match name {
         "empty_unary" => client.empty_call(Empty {}).await.map(|_| ()).map_err(text),
         "large_unary" => large_unary(client).await,
+        "very_large_request" => very_large_request(client).await,
         "client_streaming" => client_streaming(client).await,
         "server_streaming" => server_streaming(client).await,
         "ping_pong" => ping_pong(client).await,

@@ -196,7 +196,7 @@ pub async fn serve(port: u16) -> Result<(), Box<dyn std::error::Error>> {
     println!("listening on {}", listener.local_addr()?);
     tonic::transport::Server::builder()
         .layer(tower_layer::layer_fn(Echo))
-        .add_service(TestServiceServer::new(Service))
+        .add_service(TestServiceServer::new(Service).max_decoding_message_size(16 << 20))
         .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener))
         .await?;
     Ok(())
