@@ -1084,7 +1084,6 @@ static size_t cg_text_len(const char *text)
     return len;
 }
 
-
 static void cg_put(cg_writer *w, unsigned byte)
 {
     if (w->len < w->cap)
@@ -1272,7 +1271,7 @@ static unsigned cg_name_of_index(unsigned index)
 }
 
 /* The first index that has the name; 0: none. */
-static unsigned cg_name_to_index(unsigned name)
+static CG_COMPACT unsigned cg_name_to_index(unsigned name)
 {
     if (name > CG_NAME_STATIC)
         return 0;
@@ -1826,7 +1825,7 @@ static void cg_text_commit(cgrpc_hpack_decoder *d)
 
 /* ---- base64 in ---- */
 
-static unsigned cg_base64_digit(uint8_t c)
+static CG_COMPACT unsigned cg_base64_digit(uint8_t c)
 {
     if (c >= 'A' && c <= 'Z')
         return c - 'A' + 0u;
@@ -1978,7 +1977,7 @@ static void cg_value_number(cgrpc_hpack_decoder *d, unsigned c)
 
 /* A good byte of a name or a value. Media types know no case and may have
  * parameters, which say nothing. */
-static void cg_value_byte(cgrpc_hpack_decoder *d, unsigned c)
+static CG_COMPACT void cg_value_byte(cgrpc_hpack_decoder *d, unsigned c)
 {
     if (d->name == CG_NAME_CONTENT_TYPE) {
         if (c == ';' || c == ' ' || c == '\t')
@@ -2558,7 +2557,7 @@ static unsigned cg_base64_char(unsigned sextet)
     return sextet == 62 ? '+' : '/';
 }
 
-static unsigned cg_percent_char(unsigned nibble)
+static CG_COMPACT unsigned cg_percent_char(unsigned nibble)
 {
     return nibble < 10 ? '0' + nibble : 'A' + nibble - 10;
 }
@@ -2668,7 +2667,8 @@ static void cg_hpack_encoder_init(cgrpc_hpack_encoder *e)
 }
 
 /* The peer's SETTINGS_HEADER_TABLE_SIZE, in force from our ACK on. */
-static void cg_hpack_peer_limit(cgrpc_hpack_encoder *e, uint32_t bytes)
+static CG_COMPACT void cg_hpack_peer_limit(cgrpc_hpack_encoder *e,
+                                           uint32_t bytes)
 {
     uint16_t limit = (uint16_t)cg_min(bytes, 4096);
     if (limit != e->limit)
@@ -3258,7 +3258,7 @@ static void cg_list_remove(cgrpc_call **list, const cgrpc_call *call)
         *list = call->next;
 }
 
-static uint8_t cg_closed_how(const cgrpc_conn *conn, uint32_t id)
+static CG_COMPACT uint8_t cg_closed_how(const cgrpc_conn *conn, uint32_t id)
 {
     size_t i;
     for (i = 0; i < CGRPC_CLOSED_STREAMS; i++)
@@ -3484,7 +3484,7 @@ static bool cg_conn_charge(cgrpc_conn *conn, uint32_t cost)
     return true;
 }
 
-static void cg_conn_refill(cgrpc_conn *conn, uint32_t tokens)
+static CG_COMPACT void cg_conn_refill(cgrpc_conn *conn, uint32_t tokens)
 {
     conn->bucket = cg_min32(conn->bucket + tokens, CGRPC_ABUSE_BURST);
 }
@@ -3930,7 +3930,7 @@ static CG_COMPACT uint8_t cg_frame_check(const cgrpc_conn *conn, uint32_t last)
 }
 
 /* Pad length and priority fields in front of a body. */
-static uint32_t cg_frame_prefix(const cgrpc_conn *conn)
+static CG_COMPACT uint32_t cg_frame_prefix(const cgrpc_conn *conn)
 {
     unsigned flags = conn->frame_flags & (CG_PADDED | CG_WITH_PRIORITY);
     if (conn->frame_type == CG_DATA)
@@ -4359,8 +4359,6 @@ static bool cg_block_end(cg_block *block, cgrpc_call *call, uint8_t flags)
 typedef struct cg_sink {
     uint8_t *out, *end;  /* in the transmit buffer */
     uint8_t *frame;      /* head of the frame in the making, or NULL */
-    uint8_t *spill;      /* where bytes go that find no room, or NULL */
-    uint32_t spill_room, spilled;
     uint32_t frame_room; /* what the frame in the making may still take */
     uint32_t window, max_frame;
     uint32_t skip;       /* sent by earlier passes */
@@ -4404,14 +4402,6 @@ static bool cg_sink_open(cg_sink *sink)
     return true;
 }
 
-static void cg_sink_spill(cg_sink *sink, const uint8_t *in, uint32_t len)
-{
-    uint32_t fits = cg_min32(len, sink->spill_room - sink->spilled);
-    if (fits)
-        memmove(sink->spill + sink->spilled, in, fits); /* an echo of it */
-    sink->spilled += fits;
-}
-
 static void cg_sink_lay(cg_sink *sink, const uint8_t *in, uint32_t len)
 {
     if (CGRPC_REPLAY && sink->replay)
@@ -4437,17 +4427,12 @@ static void cg_sink_write(cg_sink *sink, const uint8_t *in, uint32_t len)
         in += past;
         len -= past;
     }
-    while (len && !sink->spilled) {
-        uint32_t part;
-        if (!sink->frame_room && !cg_sink_open(sink))
-            break;
-        part = cg_min32(len, sink->frame_room);
+    while (len && (sink->frame_room || cg_sink_open(sink))) {
+        uint32_t part = cg_min32(len, sink->frame_room);
         cg_sink_lay(sink, in, part);
         in += part;
         len -= part;
     }
-    if (len)
-        cg_sink_spill(sink, in, len);
 }
 
 #if CGRPC_NANOPB
@@ -4510,7 +4495,7 @@ static uint32_t cg_encode_whole(uint8_t *out, uint32_t room,
     if (raw->len > room)
         return UINT32_MAX;
     if (raw->len)
-        memcpy(out, raw->data, raw->len);
+        memmove(out, raw->data, raw->len); /* an echo lies there already */
     return (uint32_t)raw->len;
 }
 
@@ -5322,7 +5307,8 @@ static void cg_channel_failed(cgrpc_channel *channel, uint32_t now)
  * once if the connection was of use, or the first time that it was not. */
 static void cg_channel_drop(cgrpc_channel *channel, uint32_t now)
 {
-    bool useful = channel->conn->useful, greeted = cg_conn_greeted(channel->conn);
+    bool useful = channel->conn->useful;
+    bool greeted = cg_conn_greeted(channel->conn);
     cg_conn_close(channel->conn);
     if (useful)
         channel->backoff = 0;
@@ -5697,8 +5683,9 @@ cgrpc_status cgrpc_unary(cgrpc_channel *channel, const cgrpc_method *method,
     const cgrpc_port *port = channel->side.port;
     cgrpc_result result;
     if (!port || port->in_handler || channel->side.running || !port->wait) {
-        CGRPC_LOG(0, "cgrpc: %s: a blocking call inside a handler or hook, on a "
-                  "port that cannot wait, or on a channel whose init failed\n", method->path);
+        CGRPC_LOG(0, "cgrpc: %s: a blocking call inside a handler or hook, on "
+                  "a port that cannot wait, or on a channel whose init "
+                  "failed\n", method->path);
         return CGRPC_FAILED_PRECONDITION;
     }
     result = cgrpc_start(channel, call, method, request, response, NULL,
@@ -5908,30 +5895,22 @@ static void cg_server_said(cgrpc_call *call)
 
 /* --- replies --- */
 
-/* Sends a message of which a copy may be kept: what finds no room now goes
- * to `spill` and waits there as call->rest. */
-static cg_outcome cg_message_put_once(cgrpc_call *call, const void *message,
-                                      uint8_t *spill, uint32_t room)
+/* Sends the one message of a reply. What finds no room now is encoded into
+ * the receive buffer, which the request needs no more, and waits there as
+ * call->rest. */
+static cg_outcome cg_message_put_once(cgrpc_call *call, const void *message)
 {
-    cg_sink sink;
-    uint8_t *frame;
+    uint8_t *rx = cg_rx(call);
+    uint32_t len;
     if (call->headers_out && cg_message_whole(call, message, false))
         return CG_SENT_ALL;
-    cg_sink_init(&sink, call);
-    frame = sink.out;
-    if (!call->headers_out || sink.window < 5 ||
-        sink.end < frame + CG_FRAME_HEAD + 5)
-        sink.end = frame; /* not even a whole prefix fits */
-    sink.spill = spill;
-    sink.spill_room = room;
-    if (!cg_message_pass(&sink, call, message))
-        return CG_SENT_BAD;
-    if (sink.sent + sink.spilled < sink.total)
-        return CG_SENT_LARGE;
-    cg_prefix(sink.sent ? frame + CG_FRAME_HEAD : spill, sink.total - 5);
-    cg_sink_commit(&sink, call, false);
-    call->rest = spill;
-    call->rest_len = sink.spilled;
+    len = cg_encode_whole(rx + 5, call->rx_cap - 5, cg_message_type(call),
+                          message);
+    if (len == UINT32_MAX)
+        return cg_message_measure(call, message) ? CG_SENT_LARGE : CG_SENT_BAD;
+    cg_prefix(rx, len);
+    call->rest = rx;
+    call->rest_len = len + 5;
     return CG_SENT_ALL;
 }
 
@@ -6056,7 +6035,7 @@ static void cg_server_reply(cgrpc_call *call, const void *out)
     if (call->stage != CG_OPEN)
         return;
     call->rx_len = 0;
-    outcome = cg_message_put_once(call, out, cg_rx(call), call->rx_cap);
+    outcome = cg_message_put_once(call, out);
     if (outcome == CG_SENT_ALL)
         return;
     CGRPC_LOG(0, "cgrpc: %s: the reply %s (RX_BYTES: %lu)\n",
@@ -6465,7 +6444,7 @@ static const cgrpc_conn_ops cg_server_ops = {
 
 /* An open call: its deadline, then its handler, a few times at most. true:
  * it could go on. */
-static bool cg_server_step(cgrpc_call *call, uint32_t now)
+static CG_COMPACT bool cg_server_step(cgrpc_call *call, uint32_t now)
 {
     int runs;
     if (call->has_deadline && cg_time_left(call->deadline, now) == 0)

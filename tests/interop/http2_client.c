@@ -28,7 +28,7 @@ static const char *const kept[] = { "x-test" };
 static const cgrpc_metadata sent[] = { { "x-sent-bin", "\0\1\2", 3 } };
 
 CGRPC_POSIX_DEFINE(posix, 4);
-CGRPC_CHANNEL_DEFINE(channel, INTEROP_MAX_MESSAGE, 16384);
+CGRPC_CHANNEL_DEFINE(channel, INTEROP_MAX_RESPONSE, 16384);
 
 /* ---- options ---- */
 
@@ -65,7 +65,7 @@ typedef struct unary {
     grpc_testing_SimpleResponse response;
     interop_body sent, got;
     cgrpc_call call;
-    uint8_t memory[CGRPC_CALL_BYTES(INTEROP_MAX_MESSAGE)];
+    uint8_t memory[CGRPC_CALL_BYTES(INTEROP_MAX_RESPONSE)];
 } unary;
 
 static unary unaries[AT_ONCE];
