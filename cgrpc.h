@@ -1152,6 +1152,7 @@ enum {
 enum {
     CG_METHOD_POST = 1,
     CG_METHOD_GET = 2,
+    CG_METHOD_HEAD = 3,
     CG_SCHEME_HTTP = 1,
     CG_SCHEME_HTTPS = 2,
     CG_TE_TRAILERS = 1,
@@ -1932,7 +1933,7 @@ static uint32_t cg_timeout_value(uint32_t count, unsigned unit)
 /* The names whose values are compared with words: length and text of each,
  * and a 0. */
 static const char CG_WORDS[] =
-    "\2" "\4" "POST" "\3" "GET" "\0"
+    "\2" "\4" "POST" "\3" "GET" "\4" "HEAD" "\0"
     "\4" "\4" "http" "\5" "https" "\0"
     "\26" "\20" "application/grpc" "\26" "application/grpc+proto" "\0"
     "\65" "\10" "trailers" "\0"
@@ -5903,6 +5904,8 @@ static void cg_server_begin_reply(cgrpc_call *call, cg_writer *out)
 static void cg_server_end_reply(cgrpc_call *call, cg_writer *out)
 {
     cgrpc_hpack_encoder *encoder = &call->conn->encoder;
+    if (call->not_grpc)
+        return; /* an answer to HEAD ends with its only block */
     if (call->status == CGRPC_OK)
         cg_hpack_put_constant(encoder, out, CG_NAME_GRPC_STATUS, cg_status_0);
     else
@@ -6204,11 +6207,15 @@ static const cgrpc_method cg_no_method = { "(unknown)", NULL, NULL, 0, 0,
 
 static const char cg_body[] = "This server answers gRPC calls only.\n";
 
-/* A request that is no gRPC call: HTTP 415 or 405, and a few words. */
-static void cg_server_answer_http(cgrpc_call *call, unsigned http)
+/* A request that is no gRPC call: HTTP 415 or 405, and a few words, which
+ * an answer to HEAD must not have (RFC 9110, 9.3.2). */
+static void cg_server_answer_http(cgrpc_call *call, const cgrpc_head *head,
+                                  unsigned http)
 {
     cg_server_finish(call, CGRPC_UNKNOWN, NULL);
     call->not_grpc = (uint8_t)(http - 400);
+    if (head->value[CG_HAS_METHOD] == CG_METHOD_HEAD)
+        return;
     call->rest = (const uint8_t *)cg_body;
     call->rest_len = sizeof cg_body - 1;
 }
@@ -6262,11 +6269,11 @@ static void cg_server_request(cgrpc_call *call, const cgrpc_head *head)
     }
     cg_rx_expect(call, head);
     if (head->value[CG_HAS_TYPE] == CG_TYPE_NONE) {
-        cg_server_answer_http(call, 415);
+        cg_server_answer_http(call, head, 415);
         return;
     }
     if (head->value[CG_HAS_METHOD] != CG_METHOD_POST) {
-        cg_server_answer_http(call, 405);
+        cg_server_answer_http(call, head, 405);
         return;
     }
     status = cg_server_objection(call, head, &why);

@@ -179,6 +179,20 @@ TEST(slot__of_a_cancelled_call_is_free_for_the_next_stream)
     }
 }
 
+/* ---- plain HTTP ---- */
+
+/* curl -I fails with a protocol error when DATA comes. */
+TEST(http__an_answer_to_head_has_no_content)
+{
+    start(&small);
+    headers(1, END_STREAM, ":method: HEAD\n:scheme: http\n:path: /\n");
+    SAYS("H1. :status=415 content-type=text/plain\n");
+    headers(3, END_STREAM, ":method: HEAD\n:scheme: http\n"
+            ":path: /t.T/Unary\ncontent-type: application/grpc\n");
+    SAYS("H3. :status=405 content-type=text/plain\n");
+    CHECK(runs[UNARY] == 0);
+}
+
 /* ---- ends of connections ---- */
 
 /* Its block begins between the two GOAWAYs, or after the second. */
@@ -233,6 +247,7 @@ TESTS = {
     RUN(reply__with_trailers_too_large_ends_at_once),
     RUN(slot__is_not_pinned_by_a_zero_window_and_a_long_timeout),
     RUN(slot__of_a_cancelled_call_is_free_for_the_next_stream),
+    RUN(http__an_answer_to_head_has_no_content),
     RUN(drain__ends_though_a_header_block_is_never_finished),
     RUN(drain__that_found_no_room_begins_when_there_is),
     RUN(conn__that_is_dead_keeps_its_short_timer),
