@@ -1118,6 +1118,7 @@ enum {
     CG_NAME_SCHEME = 4,
     CG_NAME_STATUS = 5,
     CG_NAME_ACCEPT_ENCODING = 7,
+    CG_NAME_ALLOW = 13,
     CG_NAME_AUTHORIZATION = 14,
     CG_NAME_CONTENT_LENGTH = 19,
     CG_NAME_CONTENT_TYPE = 22,
@@ -5884,6 +5885,7 @@ static bool cg_call_never_fits(const cgrpc_call *call)
 static const char cg_status_0[] = "0";
 static const char cg_identity[] = "identity";
 static const char cg_type_text[] = "text/plain";
+static const char cg_post[] = "POST";
 
 /* What the first header block of a reply says. */
 static void cg_server_begin_reply(cgrpc_call *call, cg_writer *out)
@@ -5896,6 +5898,8 @@ static void cg_server_begin_reply(cgrpc_call *call, cg_writer *out)
         cg_hpack_put_index(out, 8); /* :status 200 */
     cg_hpack_put_constant(encoder, out, CG_NAME_CONTENT_TYPE,
                           call->not_grpc ? cg_type_text : cg_type_grpc);
+    if (call->not_grpc == 405 - 400) /* RFC 9110, 15.5.6 */
+        cg_hpack_put_constant(encoder, out, CG_NAME_ALLOW, cg_post);
     cg_metadata_encode(&call->metadata, cg_call_words(call), CG_OUT_INITIAL,
                        encoder, out);
 }

@@ -189,8 +189,17 @@ TEST(http__an_answer_to_head_has_no_content)
     SAYS("H1. :status=415 content-type=text/plain\n");
     headers(3, END_STREAM, ":method: HEAD\n:scheme: http\n"
             ":path: /t.T/Unary\ncontent-type: application/grpc\n");
-    SAYS("H3. :status=405 content-type=text/plain\n");
+    SAYS("H3. :status=405 content-type=text/plain allow=POST\n");
     CHECK(runs[UNARY] == 0);
+}
+
+/* RFC 9110, 15.5.6: it must. */
+TEST(http__a_405_names_the_method_that_is_allowed)
+{
+    start(&small);
+    headers(1, END_STREAM, ":method: PUT\n:scheme: http\n"
+            ":path: /t.T/Unary\ncontent-type: application/grpc\n");
+    SAID("H1 :status=405 content-type=text/plain allow=POST\n");
 }
 
 /* ---- ends of connections ---- */
@@ -248,6 +257,7 @@ TESTS = {
     RUN(slot__is_not_pinned_by_a_zero_window_and_a_long_timeout),
     RUN(slot__of_a_cancelled_call_is_free_for_the_next_stream),
     RUN(http__an_answer_to_head_has_no_content),
+    RUN(http__a_405_names_the_method_that_is_allowed),
     RUN(drain__ends_though_a_header_block_is_never_finished),
     RUN(drain__that_found_no_room_begins_when_there_is),
     RUN(conn__that_is_dead_keeps_its_short_timer),

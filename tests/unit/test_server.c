@@ -375,21 +375,21 @@ TEST(server__tells_the_smallest_table_size_of_two_in_one_frame)
     SAID("H3 (table 0) (table 4096)");
 }
 
-#define NO_CALL(id, code) "H" #id " :status=" code \
-    " content-type=text/plain\nD" #id \
+#define NO_CALL(id, code, more) "H" #id " :status=" code \
+    " content-type=text/plain" more "\nD" #id \
     ". This\\20server\\20answers\\20gRPC\\20calls\\20only.\\0a\n"
 
 TEST(server__answers_what_is_no_call_with_an_http_status)
 {
     start(&normal);
     headers(1, END_STREAM, ":method: GET\n:scheme: http\n:path: /\n");
-    SAYS(NO_CALL(1, "415"));
+    SAYS(NO_CALL(1, "415", ""));
     headers(3, END_STREAM, ":method: POST\n:scheme: http\n"
             ":path: /t.T/Unary\ncontent-type: image/jpeg\n");
-    SAYS(NO_CALL(3, "415"));
+    SAYS(NO_CALL(3, "415", ""));
     headers(5, END_STREAM, ":method: DELETE\n:scheme: http\n"
             ":path: /t.T/Unary\ncontent-type: application/grpc\n");
-    SAYS(NO_CALL(5, "405"));
+    SAYS(NO_CALL(5, "405", " allow=POST"));
     CHECK(runs[UNARY] == 0);
 }
 
