@@ -6427,6 +6427,14 @@ static void cg_server_give_up(cgrpc_call *call)
     call->stage = CG_OVER;
 }
 
+/* All was said, and the peer has spent the window that it would need to end;
+ * no more credit comes. RFC 9113, 8.1: it is asked to stop. */
+static bool cg_server_waits_in_vain(const cgrpc_call *call)
+{
+    return call->stage == CG_LINGERING && call->rx_window <= 0 &&
+           (call->conn->call != call || cg_flow_coming(call->conn) == 0);
+}
+
 static void cg_server_turn(cgrpc_call *call, uint32_t now)
 {
     if (call->stage == CG_OPEN && call->headers_in)
@@ -6434,7 +6442,8 @@ static void cg_server_turn(cgrpc_call *call, uint32_t now)
     if (call->stage == CG_FINISHING)
         cg_server_pump(call);
     if ((call->stage == CG_FINISHING || call->stage == CG_LINGERING) &&
-        cg_time_left(call->deadline, now) == 0)
+        (cg_time_left(call->deadline, now) == 0 ||
+         cg_server_waits_in_vain(call)))
         cg_server_give_up(call);
     if (call->stage >= CG_LINGERING)
         cg_call_run_hook(call);

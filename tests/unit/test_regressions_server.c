@@ -179,6 +179,37 @@ TEST(slot__of_a_cancelled_call_is_free_for_the_next_stream)
     }
 }
 
+/* An upload that is refused, by a client that would go on: its window is
+ * spent, and its slot was held for the five seconds of a linger. */
+TEST(slot__is_not_held_for_an_upload_that_cannot_end)
+{
+    static char text[261]; /* the window: RX_BYTES + 5 */
+    start(&small);
+    request(1, "Nothing", "");
+    SAID("H1. :status=200 content-type=application/grpc grpc-status=12");
+    wire_forget(&peer->reader);
+    frame(DATA, 0, 1, text, 260);
+    QUIET();
+    frame(DATA, 0, 1, text, 1);
+    SAYS("R1 0\n");
+    request(3, "Unary", "");
+    say(3, END_STREAM, "hi");
+    SAID("H3 :status=200");
+}
+
+/* Half a frame and its end: the last one. */
+TEST(slot__is_not_reset_before_the_frame_that_ends_it_is_read)
+{
+    static char text[261];
+    start(&small);
+    request(1, "Nothing", "");
+    wire_forget(&peer->reader);
+    pieces = 1;
+    frame(DATA, END_STREAM, 1, text, sizeof(text));
+    pieces = 0;
+    QUIET();
+}
+
 /* ---- plain HTTP ---- */
 
 /* curl -I fails with a protocol error when DATA comes. */
@@ -256,6 +287,8 @@ TESTS = {
     RUN(reply__with_trailers_too_large_ends_at_once),
     RUN(slot__is_not_pinned_by_a_zero_window_and_a_long_timeout),
     RUN(slot__of_a_cancelled_call_is_free_for_the_next_stream),
+    RUN(slot__is_not_held_for_an_upload_that_cannot_end),
+    RUN(slot__is_not_reset_before_the_frame_that_ends_it_is_read),
     RUN(http__an_answer_to_head_has_no_content),
     RUN(http__a_405_names_the_method_that_is_allowed),
     RUN(drain__ends_though_a_header_block_is_never_finished),
