@@ -43,6 +43,8 @@ GO_TOOLS = {
     "h2specd": ("github.com/summerwind/h2spec", "cmd/h2specd",
                 ("github.com/fatih/color", "github.com/spf13/cobra",
                  "golang.org/x/net")),
+    "grpcurl": ("github.com/fullstorydev/grpcurl", "cmd/grpcurl", ()),
+    "ghz": ("github.com/bojand/ghz", "cmd/ghz", ()),
 }
 
 # Programmes of npm packages: the package that is pinned.

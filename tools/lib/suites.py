@@ -40,6 +40,7 @@ INTEROP = GRPC + (
     "dpkg-dev")
 PEERS = INTEROP + ("g++", "libgrpc++-dev", "libprotobuf-dev", "libabsl-dev",
                    "pkg-config")
+GO_SUITES = ("conformance", "tools")  # they build Go programmes
 MULTILIB = ("gcc-multilib", "g++-multilib", "pkg-config", "dpkg-dev")
 
 # A step of a suite: what it is called, and the command. `counts` False: the
@@ -119,6 +120,10 @@ def suites():
                  script("tests/conformance/h2spec.py", "--client",
                         os.path.join(host, "h2get"))
                  ._replace(name="h2specd, our client")]),
+        Suite("tools", "grpcurl, ghz, curl, nghttp and h2load on the server",
+              False, BUILD + GRPC + ("curl", "nghttp2-client"),
+              build("host")
+              + [script("tests/interop/tools.py", "--bin", host)]),
         Suite("sanitizers", "unit, port, simulation, examples and interop with "
               "asan and ubsan", False, BUILD + CLANG + INTEROP, build("asan")
               + programs("asan", "unit") + programs("asan", "port")
@@ -263,7 +268,7 @@ def install(chosen):
         print("needs these Debian packages, and installs them: "
               + " ".join(missing), flush=True)
         deps.apt(*missing)
-    if any(suite.name == "conformance" for suite in chosen):
+    if any(suite.name in GO_SUITES for suite in chosen):
         os.environ["PATH"] = golang.path() + os.pathsep + os.environ["PATH"]
 
 
