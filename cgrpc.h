@@ -5597,8 +5597,12 @@ static bool cg_client_can_go(const cgrpc_call *call)
 bool cgrpc_wait(cgrpc_call *call, uint32_t ms)
 {
     cgrpc_channel *channel = cg_channel_of(call);
-    cgrpc_port *port = channel->desc.port;
-    uint32_t start = port->now(port->context);
+    cgrpc_port *port;
+    uint32_t start;
+    if (call->stage == CG_FREE)
+        return false; /* it could not be started */
+    port = channel->desc.port;
+    start = port->now(port->context);
     if (port->in_handler || channel->running || !port->wait) {
         CGRPC_LOG(0, "cgrpc: a blocking call inside a handler or hook, or on "
                   "a port that cannot wait\n");
@@ -6755,11 +6759,12 @@ static void cg_call_send_failed(cgrpc_call *call, cgrpc_status status)
 bool cgrpc_send(cgrpc_call *call, const void *message)
 {
     cg_outcome put = CG_SENT_WAIT;
-    bool one = call->is_server ? !(call->method->kind & CGRPC_SERVER_STREAM)
-                               : !(call->method->kind & CGRPC_CLIENT_STREAM);
-    if ((one && call->replied) || call->end_wanted)
-        return false;
+    bool one;
     if (call->stage != CG_OPEN && call->stage != CG_QUEUED)
+        return false; /* one that never started has no method either */
+    one = call->is_server ? !(call->method->kind & CGRPC_SERVER_STREAM)
+                          : !(call->method->kind & CGRPC_CLIENT_STREAM);
+    if ((one && call->replied) || call->end_wanted)
         return false;
     if (call->stage == CG_OPEN && cg_call_put_headers(call))
         put = cg_message_put(call, message, false);

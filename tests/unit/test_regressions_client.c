@@ -15,6 +15,7 @@ enum { TX = 128, FRAME_HEAD = 9, PREFIX = 5, DAY_MS = 86400000 };
 
 CGRPC_CHANNEL_DEFINE(normal, 256, 512);
 CGRPC_CHANNEL_DEFINE(narrow, 256, TX);
+CGRPC_CALL_DEFINE(too_small, 128);
 
 /* Polls as often as the channel asks for it, and no more: run() would hide
  * that it does not ask. */
@@ -103,7 +104,25 @@ TEST(channel__retries_after_the_clock_has_wrapped)
     ENDED(CGRPC_OK);
 }
 
+/* A loop over a call whose start failed, and nobody looked: cgrpc_send() and
+ * cgrpc_wait() followed null pointers. */
+TEST(call__that_could_not_start_is_over)
+{
+    cgrpc_bytes message = { (const uint8_t *)"hello", 5 };
+    start(&normal);
+    CHECK(cgrpc_start(channel, &too_small, &rig_methods[COLLECT], NULL, NULL,
+                      done, NULL) == CGRPC_E_ROOM);
+    CHECK(!cgrpc_send(&too_small, &message));
+    CHECK(!cgrpc_wait(&too_small, 1000));
+    CHECK(cgrpc_recv(&too_small, &message) == CGRPC_END);
+    CHECK(cgrpc_call_message(&too_small)[0] == 0);
+    cgrpc_send_end(&too_small);
+    cgrpc_call_cancel(&too_small);
+    CHECK(dones == 0);
+}
+
 TESTS = {
+    RUN(call__that_could_not_start_is_over),
     RUN(recv__survives_a_raw_message_that_was_dropped_meanwhile),
     RUN(send_end__goes_out_once_there_is_room),
     RUN(channel__retries_after_the_clock_has_wrapped),
