@@ -810,12 +810,6 @@ H2LOAD = [
 ]
 
 
-def debian(name):
-    said = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", name],
-                          capture_output=True, text=True).stdout
-    return said.split("-")[0]
-
-
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -832,9 +826,9 @@ def main():
                 ("grpcurl", deps.version("github.com/fullstorydev/grpcurl"),
                  GRPCURL),
                 ("ghz", deps.version("github.com/bojand/ghz"), GHZ),
-                ("curl", debian("curl"), CURL),
-                ("nghttp", debian("nghttp2-client"), NGHTTP),
-                ("h2load", debian("nghttp2-client"), H2LOAD)):
+                ("curl", deps.debian_version("curl"), CURL),
+                ("nghttp", deps.debian_version("nghttp2-client"), NGHTTP),
+                ("h2load", deps.debian_version("nghttp2-client"), H2LOAD)):
             if options.only not in (None, tool):
                 continue
             with cases.peer("%s %s" % (tool, version), "server"):

@@ -3,6 +3,7 @@ how a server is started and stopped.
 
     deps.apt("valgrind", "nghttp2-server")   installs what is missing
     deps.apt_source("nanopb")                a source package: its directory
+    deps.apt_files("etcd-server")            a package's files, not installed
     deps.go_tool("h2spec")                   a Go programme: its path
     deps.npm_tool("buf")                     a programme of npm: its path
     deps.version("golang.org/x/net")         a line of tests/versions.txt
@@ -194,6 +195,35 @@ def known_package(name):
     shown = subprocess.run(["apt-cache", "policy", name],
                            capture_output=True, text=True).stdout
     return "Candidate:" in shown and "Candidate: (none)" not in shown
+
+
+def debian_version(name):
+    """The upstream version of a Debian package that could be installed."""
+    shown = subprocess.run(["apt-cache", "policy", name],
+                           capture_output=True, text=True).stdout
+    found = re.search(r"Candidate: (?:\d+:)?([^-+~\s]+)", shown)
+    return found.group(1) if found else "of Debian"
+
+
+def apt_files(name, *libraries):
+    """The files of a Debian package, unpacked in the cache: the directory.
+    It is not installed, so that no service of it starts and no port is
+    taken; `libraries` are, packages that it needs."""
+    apt(*libraries)
+    place = cache_dir("debs", name)
+    root = os.path.join(place, "root")
+    with Lock("debs"):
+        if not os.path.exists(root):
+            if not known_package(name):
+                apt(name)  # which reads apt's lists anew, or says what to do
+            run_quietly("fetching the package " + name,
+                        ["apt-get", "download", name], cwd=place)
+            for package in glob.glob(os.path.join(place, "*.deb")):
+                subprocess.run(["dpkg-deb", "-x", package, root + ".new"],
+                               check=True)
+                os.remove(package)
+            os.rename(root + ".new", root)
+    return root
 
 
 def deb_src_lines():

@@ -124,6 +124,9 @@ def suites():
               False, BUILD + GRPC + ("curl", "nghttp2-client"),
               build("host")
               + [script("tests/interop/tools.py", "--bin", host)]),
+        Suite("etcd", "our client of an etcd that is restarted under it",
+              False, BUILD, build("host")
+              + [script("tests/interop/etcd.py", "--bin", host)]),
         Suite("sanitizers", "unit, port, simulation, examples and interop with "
               "asan and ubsan", False, BUILD + CLANG + INTEROP, build("asan")
               + programs("asan", "unit") + programs("asan", "port")
