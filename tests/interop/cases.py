@@ -44,12 +44,12 @@ class Cases:
     @contextlib.contextmanager
     def peer(self, name, ours):
         """The cases of this block count for that peer; `ours` is which side
-        we are: "server", "client" or "both"."""
+        we are: "server", "client", "both" or "neither"."""
         self.row = {"suite": self.suite, "peer": name, "ours": ours,
                     "passed": 0, "run": 0, "notes": []}
         self.rows.append(self.row)
-        print("%s, our %s" % (name, ours) if ours != "both" else name,
-              flush=True)
+        print(name + (", our " + ours if ours in ("server", "client")
+                      else ""), flush=True)
         try:
             yield self
         except WRONG as problem:
@@ -85,7 +85,9 @@ class Cases:
         self.note(name, "not run: " + reason)
 
     def finish(self):
-        results.write(self.script, self.rows)
+        """Peers of which `ours` is "neither" are counted, not published."""
+        results.write(self.script, [row for row in self.rows
+                                    if row["ours"] != "neither"])
         passed = sum(row["passed"] for row in self.rows)
         run = sum(row["run"] for row in self.rows)
         print("%d passed, %d failed, %d skipped" % (passed, run - passed,

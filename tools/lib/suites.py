@@ -124,6 +124,9 @@ def suites():
               False, BUILD + GRPC + ("curl", "nghttp2-client"),
               build("host")
               + [script("tests/interop/tools.py", "--bin", host)]),
+        Suite("evolution", "old and new clients and servers of one .proto",
+              False, BUILD + GRPC, build("host")
+              + [script("tests/interop/evolution.py", "--bin", host)]),
         Suite("etcd", "our client of an etcd that is restarted under it",
               False, BUILD, build("host")
               + [script("tests/interop/etcd.py", "--bin", host)]),
