@@ -40,6 +40,7 @@ class Etcd:
     """One member, its data in `place`; started and stopped at will."""
 
     def __init__(self, place):
+        os.makedirs(place, exist_ok=True)
         self.place = place
         self.server = os.path.join(deps.apt_files("etcd-server"),
                                    "usr/bin/etcd")

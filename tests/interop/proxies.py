@@ -1,0 +1,568 @@
+#!/usr/bin/python3
+"""Real proxies between: nginx, HAProxy, Caddy and Apache, in front of our
+server, and between our client and grpc-go's servers.
+
+    tests/interop/proxies.py --bin build/host/bin
+    tests/interop/proxies.py --bin build/host/bin --only nginx
+
+The proxies are Debian's, unpacked into the cache and not installed. Each gets
+a configuration of a few lines, in a directory of its own, runs in the
+foreground as whoever runs this, and is stopped at the end. grpc-go's interop
+programs and ghz come through the Go module proxy; etcd, which is grpc-go too,
+is Debian's.
+"""
+import argparse
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from cases import Cases, check, same
+import deps
+from etcd import Client, Etcd
+from peer_programs import GrpcGo, Ours
+
+deps.apt("python3-grpcio", "python3-protobuf", "protobuf-compiler",
+         "grpc-proto")
+os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+import grpc
+
+ROOT = deps.ROOT
+PROTOS = "/usr/share/grpc-proto"
+CORE = ("empty_unary", "large_unary", "client_streaming", "server_streaming",
+        "ping_pong", "empty_stream", "timeout_on_sleeping_server",
+        "cancel_after_begin", "cancel_after_first_response",
+        "status_code_and_message", "special_status_message",
+        "custom_metadata", "unimplemented_method", "unimplemented_service")
+SLOTS = 64       # calls of our interop_server at a time
+HOLD_SECONDS = 12
+
+
+def load_messages():
+    with tempfile.TemporaryDirectory() as out:
+        subprocess.run(["protoc", "-I" + PROTOS + "/grpc/testing",
+                        "--python_out=" + out, "messages.proto"], check=True)
+        sys.path.insert(0, out)
+        try:
+            return importlib.import_module("messages_pb2")
+        finally:
+            sys.path.pop(0)
+
+
+pb = load_messages()
+
+
+# ---- the proxies -----------------------------------------------------------
+
+class Proxy:
+    """Between a port of its own and the server at `behind`."""
+    libraries = ()
+    environment = {}
+
+    def __init__(self, place, behind):
+        self.root = deps.apt_files(self.package, *self.libraries)
+        self.place, self.behind = place, behind
+        self.port = deps.free_port()
+        os.makedirs(place, exist_ok=True)
+        self.file = os.path.join(place, "configuration")
+        with open(self.file, "w") as file:
+            file.write(self.configuration())
+        self.process = deps.Process(
+            self.command(), log=os.path.join(place, "output.log"),
+            env=dict(os.environ, **self.environment))
+
+    def __enter__(self):
+        self.process.start()
+        self.process.wait_ready(port=self.port, timeout=15)
+        return self
+
+    def __exit__(self, *unused):
+        self.process.stop()
+
+    def path(self, *names):
+        return os.path.join(self.root, *names)
+
+
+class Nginx(Proxy):
+    name, package = "nginx", "nginx"
+    keepalive = "keepalive 16; keepalive_requests 100000;"
+
+    def configuration(self):
+        return """
+daemon off; master_process off; pid %(place)s/pid;
+error_log %(place)s/error.log;
+events { worker_connections 1024; }
+http {
+  access_log off;
+  client_body_temp_path %(place)s/body; proxy_temp_path %(place)s/proxy;
+  fastcgi_temp_path %(place)s/fastcgi; uwsgi_temp_path %(place)s/uwsgi;
+  scgi_temp_path %(place)s/scgi;
+  upstream behind { server 127.0.0.1:%(behind)d; %(keepalive)s }
+  server {
+    listen 127.0.0.1:%(port)d http2;
+    client_max_body_size 0; keepalive_requests 100000;
+    location / { grpc_pass grpc://behind; }
+  }
+}
+""" % dict(vars(self), keepalive=self.keepalive)
+
+    def command(self):
+        return [self.path("usr/sbin/nginx"), "-p", self.place, "-c",
+                self.file, "-e", os.path.join(self.place, "error.log")]
+
+
+class NginxAnew(Nginx):
+    """As it is without `keepalive`: a connection for every call."""
+    name, keepalive = "nginx, a connection a call", ""
+
+
+class Haproxy(Proxy):
+    name, package = "HAProxy", "haproxy"
+    libraries = ("liblua5.3-0", "libopentracing-c-wrapper0")
+
+    def configuration(self):
+        return """
+global
+  maxconn 1000
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend before
+  bind 127.0.0.1:%(port)d proto h2
+  default_backend behind
+backend behind
+  server one 127.0.0.1:%(behind)d proto h2
+""" % vars(self)
+
+    def command(self):
+        return [self.path("usr/sbin/haproxy"), "-db", "-f", self.file]
+
+
+class Caddy(Proxy):
+    name, package = "Caddy", "caddy"
+
+    def configuration(self):
+        self.environment = {"XDG_DATA_HOME": self.place,
+                            "XDG_CONFIG_HOME": self.place,
+                            "HOME": self.place}
+        return """
+{
+  admin off
+  auto_https off
+  persist_config off
+  servers {
+    protocols h1 h2c
+  }
+}
+http://127.0.0.1:%(port)d {
+  bind 127.0.0.1
+  reverse_proxy h2c://127.0.0.1:%(behind)d {
+    flush_interval -1
+  }
+}
+""" % vars(self)
+
+    def command(self):
+        return [self.path("usr/bin/caddy"), "run", "--config", self.file,
+                "--adapter", "caddyfile"]
+
+
+class Apache(Proxy):
+    name, package = "Apache", "apache2-bin"
+    libraries = ("libapr1", "libaprutil1", "libjansson4", "libnghttp2-14")
+
+    def configuration(self):
+        # as root its workers must be somebody else
+        user = "User nobody\nGroup nogroup\n" if os.geteuid() == 0 else ""
+        return user + "".join(
+            "LoadModule %s_module %s\n" % (name, self.path(
+                "usr/lib/apache2/modules/mod_%s.so" % name))
+            for name in ("mpm_event", "authz_core", "http2", "proxy",
+                         "proxy_http2")) + """
+ServerName 127.0.0.1
+ServerRoot %(place)s
+DefaultRuntimeDir %(place)s
+PidFile %(place)s/pid
+ErrorLog %(place)s/error.log
+Listen 127.0.0.1:%(port)d
+Protocols h2c http/1.1
+Timeout 60
+ProxyPass / h2c://127.0.0.1:%(behind)d/
+""" % vars(self)
+
+    def command(self):
+        return [self.path("usr/sbin/apache2"), "-f", self.file, "-D",
+                "FOREGROUND"]
+
+
+PROXIES = (Nginx, NginxAnew, Haproxy, Caddy, Apache)
+
+
+# ---- what stands behind them -----------------------------------------------
+
+class Servers:
+    """Ours and grpc-go's interop servers, ours with small buffers, etcd."""
+
+    def __init__(self, directory, place):
+        self.directory = directory
+        self.go, self.ours = GrpcGo(), Ours(directory)
+        self.go.build()
+        self.processes = []
+        self.interop = self.start(directory, "interop_server")
+        self.guide = self.start(directory, "route_guide_server")
+        self.go_port = deps.free_port()
+        self.run(self.go.server(self.go_port)).wait_ready(port=self.go_port)
+        self.etcd = Etcd(place)
+        self.etcd.start()
+
+    def run(self, command):
+        self.processes.append(deps.Process(command).start())
+        return self.processes[-1]
+
+    def start(self, directory, name):
+        found = self.run([os.path.join(directory, name), "--port", "0"]) \
+            .wait_ready(r"listening on \S+:(\d+)", timeout=20)
+        return int(found.group(1))
+
+    def stop(self):
+        for process in self.processes:
+            process.stop()
+        self.etcd.stop()
+
+
+# ---- interop cases ---------------------------------------------------------
+
+def interop_case(peer, port, case):
+    done = subprocess.run(peer.single(port, case), capture_output=True,
+                          text=True, timeout=40)
+    check(done.returncode == 0, done.stdout + done.stderr)
+
+
+# ---- grpcio, through a proxy, to our server --------------------------------
+
+class Tester:
+    """What a generated stub would be."""
+
+    def __init__(self, port):
+        self.channel = grpc.insecure_channel(
+            "127.0.0.1:%d" % port, options=[
+                ("grpc.use_local_subchannel_pool", 1),
+                ("grpc.max_receive_message_length", -1)])
+        self.UnaryCall = self.channel.unary_unary(
+            "/grpc.testing.TestService/UnaryCall",
+            pb.SimpleRequest.SerializeToString, pb.SimpleResponse.FromString)
+        self.FullDuplexCall = self.channel.stream_stream(
+            "/grpc.testing.TestService/FullDuplexCall",
+            pb.StreamingOutputCallRequest.SerializeToString,
+            pb.StreamingOutputCallResponse.FromString)
+
+    def close(self):
+        self.channel.close()
+
+
+class Talk:
+    """A FullDuplexCall that stays open."""
+
+    def __init__(self, tester, timeout=60):
+        self.waiting, self.ended = threading.Semaphore(0), False
+        self.requests = []
+        self.replies = tester.FullDuplexCall(self.words(), timeout=timeout)
+
+    def words(self):
+        while True:
+            self.waiting.acquire()
+            if self.ended:
+                return
+            yield self.requests.pop(0)
+
+    def say(self, *sizes):
+        self.requests.append(pb.StreamingOutputCallRequest(
+            response_parameters=[pb.ResponseParameters(size=size)
+                                 for size in sizes]))
+        self.waiting.release()
+
+    def hear(self):
+        return len(next(self.replies).payload.body)
+
+    def end(self):
+        """The number of replies that had not been heard."""
+        self.ended = True
+        self.waiting.release()
+        return len(list(self.replies))
+
+    def cancel(self):
+        self.ended = True
+        self.waiting.release()
+        self.replies.cancel()
+
+
+class Held:
+    """A stream that is held open while other cases run: ten words a second,
+    and twice nothing for two seconds."""
+
+    def __init__(self, tester):
+        self.problem, self.words = None, 0
+        self.thread = threading.Thread(
+            target=self.hold, args=(tester,), daemon=True)
+        self.thread.start()
+
+    def hold(self, tester):
+        try:
+            talk, end = Talk(tester), time.monotonic() + HOLD_SECONDS
+            while time.monotonic() < end:
+                self.words += 1
+                talk.say(self.words)
+                same(talk.hear(), self.words)
+                time.sleep(2 if self.words in (10, 40) else 0.1)
+            same(talk.end(), 0)
+        except (AssertionError, grpc.RpcError, StopIteration) as problem:
+            self.problem = problem
+
+    def judge(self):
+        self.thread.join(HOLD_SECONDS + 60)
+        check(not self.thread.is_alive(), "it hangs")
+        check(not self.problem, self.problem)
+        check(self.words > 60, "%d words" % self.words)
+        return "%d words in %d s" % (self.words, HOLD_SECONDS)
+
+
+def guarded(function):
+    """grpcio's errors as failures."""
+    def case(*arguments):
+        try:
+            return function(*arguments)
+        except (grpc.RpcError, grpc.FutureTimeoutError) as error:
+            raise AssertionError(" ".join(str(error).split())) from None
+    return case
+
+
+@guarded
+def many_messages(tester):
+    """5,000 answers to 100 words, in one stream."""
+    talk = Talk(tester)
+    for number in range(100):
+        talk.say(*[number] * 50)
+    for number in range(100):
+        for _ in range(50):
+            same(talk.hear(), number)
+    same(talk.end(), 0)
+
+
+@guarded
+def large_messages(tester):
+    for size in (1, 65535, 65536, 400000):
+        reply = tester.UnaryCall(pb.SimpleRequest(
+            response_size=size, payload=pb.Payload(body=bytes(size))),
+            timeout=30)
+        same(reply.payload.body, bytes(size))
+    talk = Talk(tester)
+    for size in (300000, 400000, 17):
+        talk.say(size)
+        same(talk.hear(), size)
+    same(talk.end(), 0)
+
+
+@guarded
+def cancels(tester):
+    """Our server keeps a slot for each stream until it hears of its end: of
+    more streams than slots, cancelled one after the other, none may be left
+    when as many as there are slots are wanted at once."""
+    for _ in range(3 * SLOTS):
+        talk = Talk(tester)
+        talk.say(1)
+        talk.hear()
+        talk.cancel()
+    time.sleep(0.3)
+    talks = [Talk(tester) for _ in range(SLOTS - 4)]  # one is held; a few late
+    for talk in talks:
+        talk.say(5)
+    for talk in talks:
+        same(talk.hear(), 5)
+    for talk in talks:
+        same(talk.end(), 0)
+
+
+# ---- ghz, through a proxy, to our servers ----------------------------------
+
+def ghz(port, proto, call, data, n, *more):
+    done = subprocess.run(
+        [deps.go_tool("ghz"), "--insecure", "--import-paths",
+         os.path.dirname(proto) if os.path.isabs(proto) else PROTOS,
+         "--proto", os.path.basename(proto) if os.path.isabs(proto) else proto,
+         "--call", call, "-d", json.dumps(data), "-n", str(n), "-O", "json"]
+        + list(more) + ["127.0.0.1:%d" % port], capture_output=True,
+        text=True, timeout=120)
+    check(done.returncode == 0, done.stdout[-500:] + done.stderr)
+    report = json.loads(done.stdout)
+    same((report["statusCodeDistribution"], report["errorDistribution"]),
+         ({"OK": n}, {}))
+    return "%.0f calls/s" % report["rps"]
+
+
+def many_calls(port):
+    return ghz(port, "grpc/testing/test.proto",
+               "grpc.testing.TestService.UnaryCall", {"responseSize": 1000},
+               2000, "-c", "40", "--connections", "3")
+
+
+GUIDE = os.path.join(ROOT, "examples/route_guide/route_guide.proto")
+
+
+def small_buffers(port):
+    """A server that has room for 94 bytes of a stream, and says so in its
+    SETTINGS; several of the proxies send before they have read those."""
+    points = [{"latitude": 465209724 + n, "longitude": 89847639}
+              for n in range(50)]
+    return ghz(port, GUIDE, "routeguide.RouteGuide.RecordRoute", points, 200,
+               "-c", "4", "--connections", "2")
+
+
+# ---- our client, through a proxy, to etcd ----------------------------------
+
+def etcd_streams(directory, etcd, proxy):
+    """A watch and a lease, for some seconds, among other calls."""
+    front = type("Front", (), {"place": etcd.place, "port": proxy.port})
+    client = Client(directory, front)
+    try:
+        prefix = "p%d/" % proxy.port
+        client.ask("watch", prefix, 0)
+        client.wait_for(lambda: client.heard("watch from"), "a watch")
+        client.ask("lease", 2)
+        client.ask("lput", "l" + prefix, "held")
+        end, number = time.monotonic() + 8, 0
+        while time.monotonic() < end:
+            for _ in range(20):
+                number += 1
+                client.ask("fill", prefix + str(number), 500, "x")
+            etcd.ctl("put", prefix + "theirs", str(number))
+            time.sleep(0.2)
+        total = number + number // 20
+        client.wait_for(lambda: len(client.events()) >= total, "all events")
+        same(client.events(), etcd.history(prefix, total))
+        same(etcd.get("l" + prefix), "held")
+        same(client.heard("watch lost") + client.heard("alive lost"), [])
+        same(client.ask("revoke"), "revoked")
+        return "%d events" % total
+    finally:
+        same(client.stop(), 0)
+
+
+def watchers(etcd):
+    done = subprocess.run(["curl", "-sS", "--max-time", "5", "http://%s/metrics"
+                           % etcd.address], capture_output=True, text=True)
+    return int(float(re.search(r"^etcd_debugging_mvcc_watcher_total (\S+)",
+                               done.stdout, re.M).group(1)))
+
+
+def etcd_cancels(directory, etcd, proxy):
+    """Of twenty watches, each cancelled for the next one, etcd has one."""
+    before = watchers(etcd)
+    front = type("Front", (), {"place": etcd.place, "port": proxy.port})
+    client = Client(directory, front)
+    try:
+        for number in range(20):
+            client.ask("watch", "c", 0)
+            client.wait_for(lambda: len(client.heard("watch from")) > number,
+                            "a watch")
+        end = time.monotonic() + 5
+        while watchers(etcd) != before + 1:
+            check(time.monotonic() < end, "etcd has %d watches more" % (
+                watchers(etcd) - before))
+            time.sleep(0.05)
+    finally:
+        same(client.stop(), 0)
+
+
+def nobody_behind(directory, proxy_type, place):
+    """502, 503: our client says UNAVAILABLE, and does so soon."""
+    with proxy_type(place, deps.free_port()) as proxy:
+        client = Client(directory, type("Front", (), {
+            "place": place, "port": proxy.port}))
+        try:
+            said = client.ask("get", "a")
+            same(said, "UNAVAILABLE: HTTP status is not 200")
+        finally:
+            client.stop()
+
+
+# ---- all of it -------------------------------------------------------------
+
+def server_side(cases, w, proxy_type, place):
+    with proxy_type(place, w.interop) as proxy:
+        tester = Tester(proxy.port)
+        held = Held(tester)
+        for case in CORE:
+            cases.run("grpc-go: " + case, interop_case, w.go, proxy.port,
+                      case)
+        cases.run("grpcio: 5,000 messages in one stream", many_messages,
+                  tester)
+        cases.run("grpcio: 400 KB both ways", large_messages, tester)
+        cases.run("ghz: 2,000 calls, 40 at a time on 3 connections",
+                  many_calls, proxy.port)
+        cases.run("grpcio: the server sees cancels", cancels, tester)
+        cases.run("grpcio: a stream held open", held.judge)
+        tester.close()
+    with proxy_type(place + "-guide", w.guide) as proxy:
+        cases.run("ghz: streams for a server of small buffers",
+                  small_buffers, proxy.port)
+
+
+def client_side(cases, w, proxy_type, place):
+    with proxy_type(place, w.go_port) as proxy:
+        for case in CORE:
+            cases.run("to grpc-go: " + case, interop_case, w.ours,
+                      proxy.port, case)
+        cases.run("to grpc-go: rpc_soak", interop_case, w.ours, proxy.port,
+                  "rpc_soak")
+    with proxy_type(place + "-etcd", w.etcd.port) as proxy:
+        cases.run("to etcd: a watch and a lease for 8 s", etcd_streams,
+                  w.directory, w.etcd, proxy)
+        cases.run("to etcd: it sees cancels", etcd_cancels, w.directory,
+                  w.etcd, proxy)
+    cases.run("to nobody: UNAVAILABLE", nobody_behind, w.directory,
+              proxy_type, place + "-nobody")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--bin", required=True)
+    parser.add_argument("--only", metavar="PROXY", help="as nginx, Caddy")
+    options = parser.parse_args()
+    place = deps.cache_dir("run", "proxies-%d" % os.getpid())
+    os.chmod(place, 0o755)
+    cases = Cases("proxies", "HTTP proxies")
+    w = None
+    try:
+        deps.apt("curl")
+        w = Servers(os.path.abspath(options.bin), os.path.join(place, "etcd"))
+        for number, proxy_type in enumerate(PROXIES):
+            if options.only not in (None, proxy_type.name):
+                continue
+            name = proxy_type.name.split(",")
+            name[0] += " " + deps.debian_version(proxy_type.package)
+            for ours, side in (("server", server_side),
+                               ("client", client_side)):
+                with cases.peer(",".join(name), ours):
+                    side(cases, w, proxy_type, os.path.join(
+                        place, "%d-%s" % (number, ours)))
+    except deps.Missing as missing:
+        deps.die(missing)
+    finally:
+        if w:
+            w.stop()
+    if all(row["passed"] == row["run"] for row in cases.rows):
+        shutil.rmtree(place)
+    cases.finish()
+
+
+if __name__ == "__main__":
+    main()
