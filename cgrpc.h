@@ -832,7 +832,6 @@ struct cgrpc_call {
     unsigned ended_in : 1;     /* END_STREAM came */
     unsigned ended_out : 1;    /* END_STREAM was written */
     unsigned end_wanted : 1;   /* client: after what is written, END_STREAM */
-    unsigned ran : 1;          /* the handler has run */
     unsigned blocked : 1;      /* a send found no room */
     unsigned replied : 1;      /* one message was sent */
     unsigned waiting : 1;      /* the handler waits for a wake */
@@ -3393,7 +3392,8 @@ typedef struct cgrpc_conn_ops {
     cgrpc_call *(*open)(cgrpc_conn *conn, uint32_t id);
     /* a header block is complete */
     void (*headers)(cgrpc_call *call, const cgrpc_head *head, bool end);
-    void (*data)(cgrpc_call *call, const uint8_t *in, uint32_t len);
+    /* says how much it took; the rest is shown again after the handlers */
+    uint32_t (*data)(cgrpc_call *call, const uint8_t *in, uint32_t len);
     void (*ended)(cgrpc_call *call); /* END_STREAM, after headers and data */
     void (*reset)(cgrpc_call *call, uint32_t code);
     void (*goaway)(cgrpc_conn *conn, uint32_t last);
@@ -4024,11 +4024,11 @@ static uint32_t cg_conn_at_body(cgrpc_conn *conn, const uint8_t *in,
                                 uint32_t len)
 {
     uint32_t used = cg_min32(len, conn->frame_left - conn->frame_pad);
+    if (conn->frame_type == CG_DATA && conn->call)
+        used = conn->ops->data(conn->call, in, used);
     conn->frame_left -= used;
     if (conn->frame_type != CG_DATA)
         cg_conn_block(conn, in, used);
-    else if (conn->call)
-        conn->ops->data(conn->call, in, used);
     if (conn->frame_left == 0)
         cg_frame_end(conn);
     else if (conn->frame_left == conn->frame_pad)
@@ -5124,28 +5124,30 @@ static void cg_client_judge(cgrpc_call *call)
     cg_client_over(call, status, why, CG_CANCEL);
 }
 
-static void cg_client_data(cgrpc_call *call, const uint8_t *in, uint32_t len)
+static uint32_t cg_client_data(cgrpc_call *call, const uint8_t *in,
+                               uint32_t len)
 {
     if (!cg_rx_count(call, len) || !call->headers_in) {
         cg_client_over(call, CGRPC_INTERNAL,
                        CG_TEXT("DATA that its headers do not allow"),
                        CG_PROTOCOL_ERROR);
-        return;
+        return len;
     }
     if (call->not_grpc) {
         if (call->rx_window <= 0)
             cg_client_over(call, (cgrpc_status)call->status, NULL, CG_CANCEL);
-        return;
+        return len;
     }
     if (len > cg_rx_cap(call) - call->rx_len) {
         cg_client_over(call, CGRPC_RESOURCE_EXHAUSTED,
                        CG_TEXT("more data than the window allowed"),
                        CG_FLOW_CONTROL_ERROR);
-        return;
+        return len;
     }
     memcpy(cg_rx(call) + call->rx_len, in, len);
     call->rx_len += len;
     cg_client_judge(call);
+    return len;
 }
 
 /* END_STREAM on DATA; on headers, cg_client_headers has seen to it. */
@@ -6047,7 +6049,6 @@ static cgrpc_status cg_server_run(cgrpc_call *call, const void *in, void *out)
     cgrpc_port *port = cg_server_of(call)->desc.port;
     size_t method = (size_t)(call->method - serving->service->methods);
     cgrpc_status status;
-    call->ran = 1;
     call->woken = 0;
     call->blocked = 0;
     call->null_run = !in;
@@ -6336,32 +6337,35 @@ static void cg_server_headers(cgrpc_call *call, const cgrpc_head *head,
     }
 }
 
-/* DATA beyond the buffer: sent before the peer knew our window. */
+/* DATA beyond the buffer: sent before the peer knew our window. Where the
+ * handler is about to take a message, the rest waits in the byte stream. */
 static void cg_server_overflow(cgrpc_call *call)
 {
-    if (call->ran) {
+    if (cg_server_due(call) == CG_DUE_MESSAGE)
+        call->conn->pause = true;
+    else
         cg_server_finish(call, CGRPC_RESOURCE_EXHAUSTED,
                          CG_TEXT("more data than the server has room for"));
-        return;
-    }
-    cg_server_refuse(call);
 }
 
-static void cg_server_data(cgrpc_call *call, const uint8_t *in, uint32_t len)
+static uint32_t cg_server_data(cgrpc_call *call, const uint8_t *in,
+                               uint32_t len)
 {
-    uint32_t fits;
-    if (!cg_rx_count(call, len)) {
+    uint32_t fits = len;
+    if (call->stage == CG_OPEN)
+        fits = cg_min32(len, cg_rx_cap(call) - call->rx_len);
+    if (!cg_rx_count(call, fits)) {
         cg_server_break(call, CG_PROTOCOL_ERROR);
-        return;
+        return len;
     }
     if (call->stage != CG_OPEN)
-        return;
-    fits = cg_min32(len, cg_rx_cap(call) - call->rx_len);
+        return len;
     memcpy(cg_rx(call) + call->rx_len, in, fits);
     call->rx_len += fits;
     cg_server_judge(call);
     if (fits < len && call->stage == CG_OPEN)
         cg_server_overflow(call);
+    return call->stage == CG_OPEN ? fits : len;
 }
 
 static void cg_server_reset(cgrpc_call *call, uint32_t code)
