@@ -64,6 +64,7 @@ class Proxy:
     """Between a port of its own and the server at `behind`."""
     libraries = ()
     environment = {}
+    attempts, spoils = 1, "$^"  # see Caddy
 
     def __init__(self, place, behind):
         self.root = deps.apt_files(self.package, *self.libraries)
@@ -147,7 +148,12 @@ backend behind
 
 
 class Caddy(Proxy):
+    """Caddy 2.6 flushes headers before it knows that nothing follows: of a
+    Trailers-Only answer it may make headers and an empty DATA frame, which is
+    an answer without trailers. So it does between grpc-go and grpc-go."""
     name, package = "Caddy", "caddy"
+    attempts = 20
+    spoils = "without sending trailers|ended without grpc-status"
 
     def configuration(self):
         self.environment = {"XDG_DATA_HOME": self.place,
@@ -157,7 +163,6 @@ class Caddy(Proxy):
 {
   admin off
   auto_https off
-  persist_config off
   servers {
     protocols h1 h2c
   }
@@ -195,6 +200,11 @@ ErrorLog %(place)s/error.log
 Listen 127.0.0.1:%(port)d
 Protocols h2c http/1.1
 Timeout 60
+ThreadLimit 160
+ThreadsPerChild 160
+MaxRequestWorkers 320
+H2MinWorkers 160
+H2MaxWorkers 160
 ProxyPass / h2c://127.0.0.1:%(behind)d/
 """ % vars(self)
 
@@ -240,10 +250,16 @@ class Servers:
 
 # ---- interop cases ---------------------------------------------------------
 
-def interop_case(peer, port, case):
-    done = subprocess.run(peer.single(port, case), capture_output=True,
-                          text=True, timeout=40)
-    check(done.returncode == 0, done.stdout + done.stderr)
+def interop_case(peer, proxy, case):
+    """One run; more where the proxy is known to spoil some, and did."""
+    for attempt in range(proxy.attempts):
+        done = subprocess.run(peer.single(proxy.port, case),
+                              capture_output=True, text=True, timeout=40)
+        said = done.stdout + done.stderr
+        if done.returncode == 0 or not re.search(proxy.spoils, said):
+            break
+    check(done.returncode == 0, said)
+    return "at attempt %d" % (attempt + 1) if attempt else None
 
 
 # ---- grpcio, through a proxy, to our server --------------------------------
@@ -500,8 +516,7 @@ def server_side(cases, w, proxy_type, place):
         tester = Tester(proxy.port)
         held = Held(tester)
         for case in CORE:
-            cases.run("grpc-go: " + case, interop_case, w.go, proxy.port,
-                      case)
+            cases.run("grpc-go: " + case, interop_case, w.go, proxy, case)
         cases.run("grpcio: 5,000 messages in one stream", many_messages,
                   tester)
         cases.run("grpcio: 400 KB both ways", large_messages, tester)
@@ -518,9 +533,9 @@ def server_side(cases, w, proxy_type, place):
 def client_side(cases, w, proxy_type, place):
     with proxy_type(place, w.go_port) as proxy:
         for case in CORE:
-            cases.run("to grpc-go: " + case, interop_case, w.ours,
-                      proxy.port, case)
-        cases.run("to grpc-go: rpc_soak", interop_case, w.ours, proxy.port,
+            cases.run("to grpc-go: " + case, interop_case, w.ours, proxy,
+                      case)
+        cases.run("to grpc-go: rpc_soak", interop_case, w.ours, proxy,
                   "rpc_soak")
     with proxy_type(place + "-etcd", w.etcd.port) as proxy:
         cases.run("to etcd: a watch and a lease for 8 s", etcd_streams,

@@ -671,13 +671,24 @@ def nghttp_upload(w):
 
 
 def nghttp_walk(w):
-    """As many messages as the server has room for before its SETTINGS came."""
+    """5,000 messages, of which 65,535 bytes are sent before nghttp knows that
+    there is room for 94: the rest waits until the handler has taken them."""
     point = guide.FEATURES[0].location.SerializeToString()
     message = b"\0" + len(point).to_bytes(4, "big") + point
-    done = nghttp(w, PATH + "RecordRoute", data=message * 5)
-    answer = guide.pb.RouteSummary.FromString(done.out[5:])
-    same((answer.point_count, answer.feature_count, answer.distance),
-         (5, 5, 0))
+    for count in (5, 5000):
+        done = nghttp(w, PATH + "RecordRoute", data=message * count)
+        answer = guide.pb.RouteSummary.FromString(done.out[5:])
+        same((answer.point_count, answer.feature_count, answer.distance),
+             (count, count, 0))
+
+
+def nghttp_chat(w):
+    """The same with an answer to almost each."""
+    note = guide.pb.RouteNote(location=guide.pb.Point(latitude=77),
+                              message="n").SerializeToString()
+    message = b"\0" + len(note).to_bytes(4, "big") + note
+    done = nghttp(w, PATH + "RouteChat", data=message * 60)
+    same(done.out, message * (60 * 59 // 2))
 
 
 def nghttp_upgrade(w):
@@ -713,7 +724,8 @@ NGHTTP = [
     ("an unknown method", nghttp_refused),
     ("what is no gRPC", nghttp_plain),
     ("an upload that is refused", nghttp_upload),
-    ("5 messages up", nghttp_walk),
+    ("5,000 messages up", nghttp_walk),
+    ("60 messages up, 1,770 down", nghttp_chat),
     ("--upgrade: refused at once", nghttp_upgrade),
 ]
 
