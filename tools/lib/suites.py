@@ -41,6 +41,7 @@ INTEROP = GRPC + (
 PEERS = INTEROP + ("g++", "libgrpc++-dev", "libprotobuf-dev", "libabsl-dev",
                    "pkg-config")
 GO_SUITES = ("conformance", "tools")  # they build Go programmes
+GO_SUITES = ("conformance", "tools", "proxies")  # they build Go programmes
 MULTILIB = ("gcc-multilib", "g++-multilib", "pkg-config", "dpkg-dev")
 
 # A step of a suite: what it is called, and the command. `counts` False: the
@@ -124,6 +125,9 @@ def suites():
               False, BUILD + GRPC + ("curl", "nghttp2-client"),
               build("host")
               + [script("tests/interop/tools.py", "--bin", host)]),
+        Suite("proxies", "nginx, HAProxy, Caddy and Apache between",
+              False, BUILD + GRPC + ("curl",), build("host")
+              + [script("tests/interop/proxies.py", "--bin", host)]),
         Suite("evolution", "old and new clients and servers of one .proto",
               False, BUILD + GRPC, build("host")
               + [script("tests/interop/evolution.py", "--bin", host)]),
