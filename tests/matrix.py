@@ -25,6 +25,10 @@ MATRIX = os.path.join(ROOT, "tests", "MATRIX.md")
 SOURCES = {
     "interop_quick": "interop",
     "interop": "peers",
+    "tools": "tools",
+    "proxies": "proxies",
+    "evolution": "evolution",
+    "etcd": "etcd",
 }
 
 HEAD = """\

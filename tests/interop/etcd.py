@@ -20,11 +20,10 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 
-from cases import Cases, check, same
+from cases import Cases, check, need, same
 import deps
 from peer_programs import go_environment
 
@@ -550,6 +549,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     directory = os.path.abspath(options.bin)
+    need("python3-protobuf", "protobuf-compiler")
     cases = Cases("etcd", "etcd")
     place = deps.cache_dir("run", "etcd-%d" % os.getpid())
     try:
