@@ -442,9 +442,9 @@ def survives_restarts(w, seconds, seed):
     what etcdctl sees."""
     chance = random.Random(seed)
     client, etcd = w.client, w.etcd
-    client.ask("watch", "s/", 0)
     known = len(client.heard("watch from"))
-    client.wait_for(lambda: len(client.heard("watch from")) > known - 1,
+    client.ask("watch", "s/", 0)
+    client.wait_for(lambda: len(client.heard("watch from")) > known,
                     "a watch")
     client.ask("lease", 5)
     put_until_it_is_there(w, "s/start", "0")
