@@ -5236,7 +5236,7 @@ static void cg_client_reset(cgrpc_call *call, uint32_t code)
         cg_client_requeue(call, CG_PEER_RESET);
         return;
     }
-    if (status == CGRPC_CANCELLED && cgrpc_call_time_left(call) == 0)
+    if (cgrpc_call_time_left(call) == 0) /* that is why, whatever it says */
         status = CGRPC_DEADLINE_EXCEEDED;
     cg_client_over(call, status, CG_TEXT("the stream was reset"),
                    CG_NO_ERROR);

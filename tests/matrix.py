@@ -29,6 +29,10 @@ SOURCES = {
     "connect-client": "connect",
     "connect-both": "connect",
     "negative_peer": "negative",
+    "tools": "tools",
+    "proxies": "proxies",
+    "evolution": "evolution",
+    "etcd": "etcd",
 }
 
 HEAD = """\

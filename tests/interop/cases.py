@@ -24,6 +24,14 @@ import results
 WRONG = (AssertionError, deps.Missing, OSError, subprocess.SubprocessError)
 
 
+def need(*packages):
+    """Debian packages that a script imports from."""
+    try:
+        deps.apt(*packages)
+    except deps.Missing as missing:
+        deps.die(missing)
+
+
 def same(said, wanted):
     if said != wanted:
         raise AssertionError("said\n  %s\ninstead of\n  %s" % (

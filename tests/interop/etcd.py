@@ -4,10 +4,11 @@
     tests/interop/etcd.py --bin build/host/bin
     tests/interop/etcd.py --bin build/host/bin --minutes 5
 
-Our client (etcd_client.c) knows a part of etcd's messages (etcd.proto); etcd,
+Our client (etcd_client.c) knows a part of etcd's messages (etcd.proto). etcd,
 etcdctl and the .proto files of etcd are Debian's, unpacked into the cache: no
-service is installed. What we put, etcdctl reads; what it puts, our watch sees,
-whatever happens to the server in between.
+service is installed; a second, newer etcd comes through the Go module proxy.
+What we put, etcdctl reads; what it puts, our watch sees, whatever happens to
+the server in between.
 """
 import argparse
 import base64
@@ -19,12 +20,12 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 
-from cases import Cases, check, same
+from cases import Cases, check, need, same
 import deps
+from peer_programs import go_environment
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCES = {  # where etcd's sources keep what its .proto files import
@@ -39,11 +40,11 @@ SOURCES = {  # where etcd's sources keep what its .proto files import
 class Etcd:
     """One member, its data in `place`; started and stopped at will."""
 
-    def __init__(self, place):
+    def __init__(self, place, server=None):
         os.makedirs(place, exist_ok=True)
         self.place = place
-        self.server = os.path.join(deps.apt_files("etcd-server"),
-                                   "usr/bin/etcd")
+        self.server = server or os.path.join(deps.apt_files("etcd-server"),
+                                             "usr/bin/etcd")
         self.control = os.path.join(deps.apt_files("etcd-client"),
                                     "usr/bin/etcdctl")
         self.port, self.peers = deps.free_port(), deps.free_port()
@@ -275,10 +276,16 @@ def is_a_part_of_etcd(place):
 class World:
     """etcd, our client, and what they have agreed on so far."""
 
-    def __init__(self, directory, place):
+    def __init__(self, directory, place, server=None):
         self.directory = directory
-        self.etcd = Etcd(place)
+        self.etcd = Etcd(place, server)
         self.client = None
+
+    def stop(self):
+        if self.client:
+            self.client.process.kill()
+        if self.etcd.process:
+            self.etcd.process.stop()
 
 
 def puts_and_gets(w):
@@ -435,9 +442,9 @@ def survives_restarts(w, seconds, seed):
     what etcdctl sees."""
     chance = random.Random(seed)
     client, etcd = w.client, w.etcd
-    client.ask("watch", "s/", 0)
     known = len(client.heard("watch from"))
-    client.wait_for(lambda: len(client.heard("watch from")) > known - 1,
+    client.ask("watch", "s/", 0)
+    client.wait_for(lambda: len(client.heard("watch from")) > known,
                     "a watch")
     client.ask("lease", 5)
     put_until_it_is_there(w, "s/start", "0")
@@ -503,37 +510,59 @@ CASES = [
 ]
 
 
+def newer_etcd():
+    """The path of an etcd some years younger than Debian's, built through the
+    Go module proxy: its messages have grown."""
+    pinned = deps.version("go.etcd.io/etcd/server/v3")
+    place = deps.cache_dir("go", "etcd-" + pinned)
+    path = os.path.join(place, "etcd")
+    with deps.Lock("go"):
+        if not os.path.exists(path):
+            with open(os.path.join(place, "go.mod"), "w") as file:
+                file.write("module tool\n\ngo 1.24\n\nrequire "
+                           "go.etcd.io/etcd/server/v3 %s\n" % pinned)
+            deps.run_quietly("building etcd " + pinned, [
+                "go", "build", "-o", path, "go.etcd.io/etcd/server/v3"],
+                cwd=place, env=go_environment())
+    return path
+
+
+def run_cases(cases, w, minutes, seed):
+    try:
+        w.etcd.start()
+        w.client = Client(w.directory, w.etcd)
+        for name, function in CASES:
+            cases.run(name, function, w)
+        cases.run("restarts under a watch and a lease", survives_restarts,
+                  w, minutes * 60, seed)
+        cases.run("our client ends well", ends_well, w)
+    finally:
+        w.stop()
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--bin", required=True)
-    parser.add_argument("--minutes", type=float, default=0.4,
-                        help="of restarts (0.4)")
+    parser.add_argument("--minutes", type=float, default=0.3,
+                        help="of restarts (0.3)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    directory = os.path.abspath(options.bin)
+    need("python3-protobuf", "protobuf-compiler")
     cases = Cases("etcd", "etcd")
     place = deps.cache_dir("run", "etcd-%d" % os.getpid())
     try:
-        w = World(os.path.abspath(options.bin), place)
-        version = deps.debian_version("etcd-server")
+        old = World(directory, os.path.join(place, "old"))
+        new = World(directory, os.path.join(place, "new"), newer_etcd())
     except deps.Missing as missing:
         deps.die(missing)
-    try:
-        with cases.peer("etcd " + version, "client"):
-            cases.run("etcd.proto is a part of etcd's", is_a_part_of_etcd,
-                      place)
-            w.etcd.start()
-            w.client = Client(w.directory, w.etcd)
-            for name, function in CASES:
-                cases.run(name, function, w)
-            cases.run("restarts under a watch and a lease", survives_restarts,
-                      w, options.minutes * 60, options.seed)
-            cases.run("our client ends well", ends_well, w)
-    finally:
-        if w.client:
-            w.client.process.kill()
-        if w.etcd.process:
-            w.etcd.process.stop()
+    with cases.peer("etcd " + deps.debian_version("etcd-server"), "client"):
+        cases.run("etcd.proto is a part of etcd's", is_a_part_of_etcd, place)
+        run_cases(cases, old, options.minutes, options.seed)
+    with cases.peer("etcd " + deps.version("go.etcd.io/etcd/server/v3"),
+                    "client"):
+        run_cases(cases, new, options.minutes / 3, options.seed)
     if all(row["passed"] == row["run"] for row in cases.rows):
         shutil.rmtree(place)  # etcd's data: 64 MB of preallocated log
     cases.finish()

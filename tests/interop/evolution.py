@@ -13,7 +13,7 @@ import argparse
 import os
 import subprocess
 
-from cases import Cases, check, same
+from cases import Cases, check, need, same
 import deps
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "evolution")
@@ -29,7 +29,8 @@ VERSIONS = ("v1", "v2")
 # - nanopb fails a field of another wire type, which protobuf passes over: a
 #   request that cannot be decoded is INTERNAL, and so is such a reply.
 # - what is longer than its field's max_size or max_count cannot be decoded;
-#   what is longer than RX_BYTES is RESOURCE_EXHAUSTED, unknown fields included.
+#   what is longer than RX_BYTES, unknown fields included, is
+#   RESOURCE_EXHAUSTED.
 # - one message where one is expected: too few or too many are UNIMPLEMENTED
 #   (gRPC's status codes: "cardinality violation"). grpcio takes no message
 #   for None, waits for ever after two, and serves the first of two.
@@ -136,10 +137,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--bin", required=True)
     options = parser.parse_args()
-    try:
-        deps.apt("python3-grpcio", "python3-protobuf", "protobuf-compiler")
-    except deps.Missing as missing:
-        deps.die(missing)
+    need("python3-grpcio", "python3-protobuf", "protobuf-compiler")
     cases = Cases("evolution", "old and new .proto")
     w = World(os.path.abspath(options.bin))
     grpcio = "grpcio " + deps.debian_version("python3-grpcio")

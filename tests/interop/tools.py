@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """The tools that people point at a gRPC server, pointed at ours: grpcurl and
-ghz, and the HTTP/2 clients curl, nghttp and h2load, which know nothing of gRPC.
+ghz, and curl, nghttp and h2load, which speak HTTP/2 and know nothing of gRPC.
 
     tests/interop/tools.py --bin build/host/bin
     tests/interop/tools.py --bin build/host/bin --only h2load
@@ -13,17 +13,15 @@ import json
 import os
 import re
 import select
-import signal
 import subprocess
-import sys
 import time
 
-from cases import Cases, check, same
+from cases import Cases, check, need, same
 import deps
 
 PACKAGES = ("curl", "nghttp2-client", "grpc-proto", "python3-grpcio",
             "python3-protobuf", "protobuf-compiler")
-deps.apt(*PACKAGES)
+need(*PACKAGES)
 import route_guide_peer as guide  # needs them
 
 ROOT = deps.ROOT
@@ -324,7 +322,8 @@ def echoes_metadata(w):
     same(re.findall(r"^(?:Response|x-grpc|content-type)\S*.*$", said, re.M),
          ["Response headers received:", "content-type: application/grpc",
           "x-grpc-test-echo-initial: one initial", "Response contents:",
-          "Response trailers received:", "x-grpc-test-echo-trailing-bin: q6ur"])
+          "Response trailers received:",
+          "x-grpc-test-echo-trailing-bin: q6ur"])
 
 
 def echoes_every_status(w):
@@ -469,7 +468,8 @@ def curl(w, path, *arguments, at=None):
             [line for block in blocks[1:] for line in block if line])
 
 
-REFUSED_415 = ("HTTP/2 415", ["content-type: text/plain"], REFUSAL.encode(), [])
+REFUSED_415 = ("HTTP/2 415", ["content-type: text/plain"], REFUSAL.encode(),
+               [])
 REFUSED_405 = ("HTTP/2 405", ["content-type: text/plain", "allow: POST"],
                REFUSAL.encode(), [])
 ALL_WELL = ("HTTP/2 200", ["content-type: application/grpc"], NOWHERE,
@@ -661,7 +661,7 @@ def nghttp_plain(w):
 
 
 def nghttp_upload(w):
-    """20,000 messages where one is expected, and no end: it is told to stop."""
+    """20,000 messages where one is expected: it is told to stop."""
     done = nghttp(w, PATH + "GetFeature", "-v", data=EMPTY * 20000)
     lines = [line for line in received(done)
              if not line.startswith(("SETTINGS", "WINDOW_UPDATE"))]

