@@ -53,7 +53,7 @@
  *     static const hello_Greeter_handlers handlers = { say_hello };
  *     static const cgrpc_serving services[] = {
  *         hello_Greeter_SERVING(&handlers) };
- *     CGRPC_SERVER_DEFINE(server, 2, 4, hello_Greeter_MAX_REQUEST, 256,
+ *     CGRPC_SERVER_DEFINE(server, 2, 4, hello_Greeter_RX_BYTES, 256,
  *                         hello_Greeter_SCRATCH);
  *     CGRPC_POSIX_DEFINE(posix, 2);
  *
@@ -766,7 +766,9 @@ typedef struct cgrpc_server_memory {
 /* Declares a server, static, with all of its memory.
  *   CONNS    connections at a time
  *   CALLS    calls in flight, over all connections
- *   RX_BYTES the largest request message (encoded)
+ *   RX_BYTES the largest request (encoded), or reply of a unary side, which
+ *            waits there when it finds no room: the generated
+ *            Service_RX_BYTES, and what newer clients may add to a message
  *   TX_BYTES the buffer a connection sends from: at least 128; 256 is
  *            little, 1024 good
  *   SCRATCH  decoded request + reply: the generated Service_SCRATCH (of

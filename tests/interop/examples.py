@@ -90,6 +90,21 @@ def test_hello_over_a_unix_socket(examples):
     greets(examples, "--at", "unix:" + path)
 
 
+def test_hello_answers_eight_calls_at_once(examples):
+    """Their replies are larger than the requests and, together, than the
+    transmit buffer: each waits in its call's RX_BYTES."""
+    import grpc
+    request, name = b"\x0a\x1f" + b"n" * 31, b"n" * 31
+    with examples.server("hello_server") as server:
+        with grpc.insecure_channel(server.address) as channel:
+            call = channel.unary_unary("/hello.Greeter/SayHello")
+            for _ in range(50):
+                answers = [call.future(request, timeout=20) for _ in range(8)]
+                same({answer.code().name if answer.exception()
+                      else answer.result() for answer in answers},
+                     {b"\x0a\x27Hello, " + name + b"!"})
+
+
 def test_route_guide_says_what_it_always_says(examples):
     with examples.server("route_guide_server") as server:
         same(examples.transcript(server), examples.expected())

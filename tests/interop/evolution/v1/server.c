@@ -5,7 +5,7 @@
 #include "../../../../examples/address.h"
 
 /* Newer peers send fields that we do not know: a message may be larger than
- * evolution_Device_MAX_REQUEST, which counts those that we do. */
+ * evolution_Device_RX_BYTES, which counts those that we do. */
 enum { RX = 512 };
 
 CGRPC_POSIX_DEFINE(posix, 4);

@@ -116,7 +116,7 @@ static const evolution_Device_handlers device = {
 };
 static const cgrpc_serving services[] = { evolution_Device_SERVING(&device) };
 
-CGRPC_SERVER_DEFINE(server, 4, 8, evolution_Device_MAX_REQUEST, 512,
+CGRPC_SERVER_DEFINE(server, 4, 8, evolution_Device_RX_BYTES, 512,
                     evolution_Device_SCRATCH);
 
 int main(int argc, char **argv)
