@@ -25,9 +25,10 @@ import time
 
 from cases import Cases, check, need, same
 import deps
-from peer_programs import go_environment
+import golang
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+NEWER = "go.etcd.io/etcd/server/v3"
 SOURCES = {  # where etcd's sources keep what its .proto files import
     "etcd/mvcc/mvccpb/kv.proto": "mvcc/mvccpb/kv.proto",
     "etcd/auth/authpb/auth.proto": "auth/authpb/auth.proto",
@@ -513,17 +514,11 @@ CASES = [
 def newer_etcd():
     """The path of an etcd some years younger than Debian's, built through the
     Go module proxy: its messages have grown."""
-    pinned = deps.version("go.etcd.io/etcd/server/v3")
-    place = deps.cache_dir("go", "etcd-" + pinned)
-    path = os.path.join(place, "etcd")
+    pinned = deps.version(NEWER)
+    path = os.path.join(deps.cache_dir("go", "etcd-" + pinned), "etcd")
     with deps.Lock("go"):
         if not os.path.exists(path):
-            with open(os.path.join(place, "go.mod"), "w") as file:
-                file.write("module tool\n\ngo 1.24\n\nrequire "
-                           "go.etcd.io/etcd/server/v3 %s\n" % pinned)
-            deps.run_quietly("building etcd " + pinned, [
-                "go", "build", "-o", path, "go.etcd.io/etcd/server/v3"],
-                cwd=place, env=go_environment())
+            golang.build_around(path, NEWER, (NEWER,), go="1.24")
     return path
 
 
@@ -560,7 +555,7 @@ def main():
     with cases.peer("etcd " + deps.debian_version("etcd-server"), "client"):
         cases.run("etcd.proto is a part of etcd's", is_a_part_of_etcd, place)
         run_cases(cases, old, options.minutes, options.seed)
-    with cases.peer("etcd " + deps.version("go.etcd.io/etcd/server/v3"),
+    with cases.peer("etcd " + deps.version(NEWER),
                     "client"):
         run_cases(cases, new, options.minutes / 3, options.seed)
     if all(row["passed"] == row["run"] for row in cases.rows):

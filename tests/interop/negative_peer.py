@@ -20,7 +20,6 @@ is the count.
 """
 import argparse
 import concurrent.futures
-import os
 import random
 import struct
 import sys
@@ -1250,9 +1249,8 @@ def main():
 
 
 def prepare_control(options):
-    os.environ["PATH"] = golang.path() + os.pathsep + os.environ["PATH"]
     try:
-        options.client = deps.go_tool("http2")
+        options.client = golang.tool("http2")
     except deps.Missing as missing:
         deps.die(missing)
     options.case = ["goaway", "rst_after_header", "rst_during_data",

@@ -89,13 +89,6 @@ class Ours(Peer):
 
 # ---- Go --------------------------------------------------------------------
 
-def go_environment(**more):
-    environment = dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED="0", **more)
-    environment.setdefault("GOTOOLCHAIN", "auto")
-    environment["PATH"] = golang.path() + os.pathsep + environment["PATH"]
-    return environment
-
-
 class GrpcGo(Peer):
     name = "grpc-go"
     client_lacks = {"half_duplex": NO_CASE, "very_large_request": NO_CASE}
@@ -106,12 +99,9 @@ class GrpcGo(Peer):
         self.place = deps.cache_dir("go", "grpc-" + self.version)
         for role in ("client", "server"):
             if not os.path.exists(os.path.join(self.place, role)):
-                what = "google.golang.org/grpc/interop/%s@%s" % (role,
-                                                                 self.version)
                 with deps.Lock("go"):
-                    deps.run_quietly("go install " + what,
-                                     ["go", "install", what],
-                                     env=go_environment(GOBIN=self.place))
+                    golang.install("google.golang.org/grpc/interop/%s@%s" % (
+                        role, self.version), self.place)
 
     def server(self, port):
         return [os.path.join(self.place, "server"), "--port=%d" % port]
@@ -136,15 +126,9 @@ class ConnectGo(Peer):
         place = deps.cache_dir("go", "connect-peer")
         self.program = os.path.join(place, "connect_go_peer")
         with deps.Lock("connect-peer"):
-            with open(os.path.join(place, "go.mod"), "w") as file:
-                file.write("module peer\n\ngo 1.24\n\nrequire (\n%s)\n"
-                           % "".join("\t%s %s\n" % (one, deps.version(one))
-                                     for one in GO_MODULES))
             shutil.copyfile(os.path.join(HERE, "connect_go_peer.go"),
                             os.path.join(place, "main.go"))
-            deps.run_quietly("building the connect-go peer",
-                             ["go", "build", "-o", self.program, "."],
-                             cwd=place, env=go_environment())
+            golang.build_around(self.program, ".", GO_MODULES, go="1.24")
 
     def server(self, port):
         return [self.program, "server", str(port)]

@@ -25,6 +25,7 @@ import time
 
 from cases import Cases, check, need, same
 import deps
+import golang
 from etcd import Client, Etcd
 from peer_programs import GrpcGo, Ours
 
@@ -483,7 +484,7 @@ def cancels(tester, port):
 
 def ghz(port, proto, call, data, n, *more):
     done = subprocess.run(
-        [deps.go_tool("ghz"), "--insecure", "--import-paths",
+        [golang.tool("ghz"), "--insecure", "--import-paths",
          os.path.dirname(proto) if os.path.isabs(proto) else PROTOS,
          "--proto", os.path.basename(proto) if os.path.isabs(proto) else proto,
          "--call", call, "-d", json.dumps(data), "-n", str(n), "-O", "json"]

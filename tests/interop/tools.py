@@ -18,6 +18,7 @@ import time
 
 from cases import Cases, check, need, same
 import deps
+import golang
 
 PACKAGES = ("curl", "nghttp2-client", "grpc-proto", "python3-grpcio",
             "python3-protobuf", "protobuf-compiler")
@@ -93,7 +94,7 @@ class World:
         proto = proto or os.path.join(ROOT, "examples", "route_guide",
                                       "route_guide.proto")
         call = arguments[-1]
-        return [deps.go_tool("grpcurl"), "-plaintext", "-import-path",
+        return [golang.tool("grpcurl"), "-plaintext", "-import-path",
                 os.path.dirname(proto), "-proto", os.path.basename(proto)] \
             + list(arguments[:-1]) + [at or self.guide, call]
 
@@ -101,7 +102,7 @@ class World:
         return run(self.grpcurl_command(*arguments, **keywords), stdin)
 
     def interop(self, *arguments, **keywords):
-        return run([deps.go_tool("grpcurl"), "-plaintext", "-import-path",
+        return run([golang.tool("grpcurl"), "-plaintext", "-import-path",
                     PROTOS, "-proto", "grpc/testing/test.proto"]
                    + list(arguments[:-1]) + [self.tester, arguments[-1]],
                    **keywords)
@@ -280,7 +281,7 @@ def survives_40_killed_clients(w):
 
 
 def says_that_there_is_no_reflection(w):
-    done = run([deps.go_tool("grpcurl"), "-plaintext", w.guide, "list"])
+    done = run([golang.tool("grpcurl"), "-plaintext", w.guide, "list"])
     same((done.code, done.err), (1, "Failed to list services: server does "
                                     "not support the reflection API\n"))
 
@@ -375,7 +376,7 @@ GRPCURL = [
 
 def ghz(w, method, data, n, wanted, *more):
     """n calls; their statuses; sane times."""
-    done = run([deps.go_tool("ghz"), "--insecure", "--proto",
+    done = run([golang.tool("ghz"), "--insecure", "--proto",
                 more[0] if more and more[0].endswith(".proto") else
                 os.path.join(ROOT, "examples/route_guide/route_guide.proto"),
                 "--call", "%s.%s" % (SERVICE, method), "-d", json.dumps(data),

@@ -22,7 +22,6 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import build as toolchains
 import deps
-import golang
 
 ROOT = deps.ROOT
 LOG = os.path.join(ROOT, "build", "log")
@@ -36,17 +35,12 @@ BUILD = ("gcc", "libc6-dev", "cmake", "ninja-build", "protobuf-compiler",
          "nanopb", "libnanopb-dev", "python3-protobuf", "grpc-proto")
 CLANG = ("g++", "clang")
 GRPC = ("python3-grpcio",)
-GO_SUITES = ("conformance", "connect", "etcd", "negative", "peers", "proxies",
-             "sanitizers", "tools")  # they build or run Go programmes
 INTEROP = GRPC + (
     "python3-google-auth", "python3-requests", "python3-coverage",
     "python3-six", "python3-pkg-resources", "protobuf-compiler-grpc",
     "dpkg-dev")
 PEERS = INTEROP + ("g++", "libgrpc++-dev", "libprotobuf-dev", "libabsl-dev",
                    "pkg-config")
-GO_SUITES = ("conformance", "tools")  # they build Go programmes
-GO_SUITES = ("conformance", "tools", "proxies")  # they build Go programmes
-GO_SUITES = ("conformance", "tools", "proxies", "etcd")  # they build Go programmes
 MULTILIB = ("gcc-multilib", "g++-multilib", "pkg-config", "dpkg-dev")
 
 # A step of a suite: what it is called, and the command. `counts` False: the
@@ -304,8 +298,6 @@ def install(chosen):
         print("needs these Debian packages, and installs them: "
               + " ".join(missing), flush=True)
         deps.apt(*missing)
-    if any(suite.name in GO_SUITES for suite in chosen):
-        os.environ["PATH"] = golang.path() + os.pathsep + os.environ["PATH"]
 
 
 def choose(names):
