@@ -10,7 +10,6 @@ service is installed; a second, newer etcd comes through the Go module proxy.
 What we put, etcdctl reads; what it puts, our watch sees, whatever happens to
 the server in between.
 """
-import argparse
 import base64
 import json
 import os
@@ -23,7 +22,7 @@ import subprocess
 import threading
 import time
 
-from cases import Cases, check, need, same
+from cases import Cases, check, need, parser, same
 import deps
 import golang
 
@@ -136,13 +135,15 @@ def event_line(event):
 # ---- our client ------------------------------------------------------------
 
 class Client:
-    def __init__(self, directory, etcd):
+    """etcd_client, with a log in `place`."""
+
+    def __init__(self, directory, place, port):
         self.answers, self.news = queue.Queue(), []
-        self.errors = open(os.path.join(etcd.place, "client.log"), "w")
+        self.errors = open(os.path.join(place, "client.log"), "a")
         self.process = subprocess.Popen(
-            [os.path.join(directory, "etcd_client"), "--port",
-             str(etcd.port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self.errors, text=True, preexec_fn=deps.die_with_parent)
+            [os.path.join(directory, "etcd_client"), "--port", str(port)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+            text=True, preexec_fn=deps.die_with_parent)
         threading.Thread(target=self.listen, daemon=True).start()
 
     def listen(self):
@@ -282,9 +283,13 @@ class World:
         self.etcd = Etcd(place, server)
         self.client = None
 
+    def new_client(self):
+        return Client(self.directory, self.etcd.place, self.etcd.port)
+
     def stop(self):
         if self.client:
             self.client.process.kill()
+            self.client.process.wait()
         if self.etcd.process:
             self.etcd.process.stop()
 
@@ -395,7 +400,7 @@ def watches(w):
 
 def hears_of_a_compaction(w):
     """A watch from a revision that is gone: told, and not tried again."""
-    other = Client(w.directory, w.etcd)
+    other = w.new_client()
     try:
         last = revision_of(other.ask("put", "c", "1"))
         w.etcd.ctl("compact", str(last))
@@ -525,7 +530,7 @@ def newer_etcd():
 def run_cases(cases, w, minutes, seed):
     try:
         w.etcd.start()
-        w.client = Client(w.directory, w.etcd)
+        w.client = w.new_client()
         for name, function in CASES:
             cases.run(name, function, w)
         cases.run("restarts under a watch and a lease", survives_restarts,
@@ -536,20 +541,17 @@ def run_cases(cases, w, minutes, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--bin", required=True)
-    parser.add_argument("--minutes", type=float, default=0.3,
-                        help="of restarts (0.3)")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    directory = os.path.abspath(options.bin)
+    made = parser(__doc__)
+    made.add_argument("--minutes", type=float, default=0.3,
+                      help="of restarts (0.3)")
+    made.add_argument("--seed", type=int, default=1)
+    options = made.parse_args()
     need("python3-protobuf", "protobuf-compiler")
     cases = Cases("etcd", "etcd")
     place = deps.cache_dir("run", "etcd-%d" % os.getpid())
     try:
-        old = World(directory, os.path.join(place, "old"))
-        new = World(directory, os.path.join(place, "new"), newer_etcd())
+        old = World(options.bin, os.path.join(place, "old"))
+        new = World(options.bin, os.path.join(place, "new"), newer_etcd())
     except deps.Missing as missing:
         deps.die(missing)
     with cases.peer("etcd " + deps.debian_version("etcd-server"), "client"):
@@ -558,7 +560,7 @@ def main():
     with cases.peer("etcd " + deps.version(NEWER),
                     "client"):
         run_cases(cases, new, options.minutes / 3, options.seed)
-    if all(row["passed"] == row["run"] for row in cases.rows):
+    if cases.all_passed():
         shutil.rmtree(place)  # etcd's data: 64 MB of preallocated log
     cases.finish()
 

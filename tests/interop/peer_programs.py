@@ -19,6 +19,12 @@ import deps
 import golang
 
 PROTOS = "/usr/share/grpc-proto"
+# The usual cases, which proxies.py runs too; peers.py has the special ones.
+CORE = ["empty_unary", "large_unary", "client_streaming", "server_streaming",
+        "ping_pong", "empty_stream", "timeout_on_sleeping_server",
+        "cancel_after_begin", "cancel_after_first_response",
+        "status_code_and_message", "special_status_message",
+        "custom_metadata", "unimplemented_method", "unimplemented_service"]
 SOAK = 100             # iterations
 SOAK_LATENCY_MS = 2000  # two cores, several peers at a time
 SOAK_SECONDS = 90

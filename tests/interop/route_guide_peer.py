@@ -14,13 +14,11 @@ import math
 import os
 import queue
 import re
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 
-os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+import protos
 import grpc
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
@@ -29,17 +27,7 @@ GUIDE = os.path.join(ROOT, "examples", "route_guide")
 SERVICE = "routeguide.RouteGuide"
 
 
-def load_messages():
-    with tempfile.TemporaryDirectory() as out:
-        subprocess.run(["protoc", "-I" + GUIDE, "--python_out=" + out,
-                        "route_guide.proto"], check=True)
-        sys.path.insert(0, out)
-        import route_guide_pb2
-        sys.path.pop(0)
-    return route_guide_pb2
-
-
-pb = load_messages()
+pb = protos.load(GUIDE, "route_guide.proto")
 METHODS = {  # name: (request, reply, how grpcio calls its kind)
     "GetFeature": (pb.Point, pb.Feature, "unary_unary"),
     "ListFeatures": (pb.Rectangle, pb.Feature, "unary_stream"),

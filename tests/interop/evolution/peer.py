@@ -9,24 +9,16 @@ It reads v1/device.proto or v2/device.proto, never both.
 import argparse
 import concurrent.futures
 import os
-import subprocess
 import sys
-import tempfile
-
-os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
-import grpc
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+import protos
+import grpc
 
 
 def load(version):
-    with tempfile.TemporaryDirectory() as out:
-        subprocess.run(["protoc", "-I" + os.path.join(HERE, version),
-                        "--python_out=" + out, "device.proto"], check=True)
-        sys.path.insert(0, out)
-        import device_pb2
-        sys.path.pop(0)
-    return device_pb2
+    return protos.load(os.path.join(HERE, version), "device.proto")
 
 
 def methods(pb):
