@@ -78,11 +78,9 @@ def run_quietly(what, command, **keywords):
             except BaseException:
                 process.kill()
                 raise
-    say("%s%s: %s, %.1f s" % ("\r" if live else " ", what if live else "",
-                              "done" if code == 0 else "FAILED",
-                              time.monotonic() - began)
-        if live else " %s, %.1f s" % ("done" if code == 0 else "FAILED",
-                                      time.monotonic() - began))
+    ended = "%s, %.1f s" % ("FAILED" if code else "done",
+                            time.monotonic() - began)
+    say("\r%s: %s" % (what, ended) if live else " " + ended)
     if code:
         raise Missing("%s failed (exit %d):\n  %s\n%s" % (
             what, code, " ".join(map(shlex.quote, command)), tail(log)))
