@@ -474,7 +474,7 @@ GUIDE = os.path.join(deps.ROOT, "examples/route_guide/route_guide.proto")
 
 
 def small_buffers(port):
-    """A server that has room for 94 bytes of a stream, and says so in its
+    """A server that has room for one message of a stream, and says so in its
     SETTINGS; several of the proxies send before they have read those."""
     points = [{"latitude": 465209724 + n, "longitude": 89847639}
               for n in range(50)]

@@ -32,6 +32,7 @@ SERVICE = "routeguide.RouteGuide"
 PATH = "/%s/" % SERVICE
 EMPTY = b"\0\0\0\0\0"           # a message of no bytes
 NOWHERE = b"\0\0\0\0\2\x12\0"  # the reply to it: a Feature, no name
+WINDOW = 125 + 5  # routeguide_RouteGuide_RX_BYTES and a prefix
 REFUSAL = "This server answers gRPC calls only.\n"
 GRPC = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
 WORLD = {"lo": {"latitude": -900000000, "longitude": -1800000000},
@@ -619,7 +620,7 @@ def nghttp_verbose(w):
     settings = re.findall(r"\[SETTINGS_(\w+)\(0x\d+\):(\d+)\]",
                           ours.group(0) if ours else "")
     same(settings, [("MAX_CONCURRENT_STREAMS", "32"),
-                    ("INITIAL_WINDOW_SIZE", "94")])
+                    ("INITIAL_WINDOW_SIZE", str(WINDOW))])
 
 
 def nghttp_many(w):
@@ -664,7 +665,7 @@ def nghttp_upload(w):
 
 def nghttp_walk(w):
     """5,000 messages, of which 65,535 bytes are sent before nghttp knows that
-    there is room for 94: the rest waits until the handler has taken them."""
+    there is room for one: the rest waits until the handler has taken them."""
     message = framed(guide.FEATURES[0].location)
     for count in (5, 5000):
         done = nghttp(w, PATH + "RecordRoute", data=message * count)
