@@ -145,12 +145,6 @@ class ConnectGo(Peer):
 
 # ---- the C core ------------------------------------------------------------
 
-def core_version(package):
-    shown = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package],
-                           capture_output=True, text=True).stdout
-    return shown.split("-")[0]
-
-
 class Python(Peer):
     """tests.interop of grpcio_tests, from the source package."""
     name = "grpcio"
@@ -164,7 +158,7 @@ class Python(Peer):
                  "python3-requests", "python3-coverage", "python3-six",
                  "python3-pkg-resources", "protobuf-compiler",
                  "protobuf-compiler-grpc")
-        self.version = core_version("python3-grpcio")
+        self.version = deps.debian_version("python3-grpcio")
         source = deps.apt_source("grpc")
         self.made = made = deps.cache_dir("python-interop")
         if not glob.glob(made + "/src/proto/grpc/testing/test_pb2_grpc.py"):
@@ -197,7 +191,7 @@ class Cpp(Peer):
         deps.apt("g++", "cmake", "ninja-build", "pkg-config", "libgrpc++-dev",
                  "libprotobuf-dev", "libabsl-dev", "protobuf-compiler",
                  "protobuf-compiler-grpc")
-        self.version = core_version("libgrpc++-dev")
+        self.version = deps.debian_version("libgrpc++-dev")
         self.place = deps.cache_dir("cpp-interop")
         with deps.Lock("cpp-interop"):
             if not os.path.exists(os.path.join(self.place, "build.ninja")):

@@ -184,10 +184,11 @@ def known_package(name):
 
 
 def debian_version(name):
-    """The upstream version of a Debian package that could be installed."""
+    """The upstream version of a Debian package that is installed or, if it is
+    not, could be."""
     shown = subprocess.run(["apt-cache", "policy", name],
                            capture_output=True, text=True).stdout
-    found = re.search(r"Candidate: (?:\d+:)?([^-+~\s]+)", shown)
+    found = re.search(r": (?!\(none\))(?:\d+:)?([^-+~\s]+)", shown)
     return found.group(1) if found else "of Debian"
 
 
