@@ -39,7 +39,8 @@ class World:
     def __enter__(self):
         self.server.start()
         self.channel = self.grpc.insecure_channel(
-            self.server.address, (("grpc.max_receive_message_length", 8 << 20),))
+            self.server.address,
+            (("grpc.max_receive_message_length", 8 << 20),))
         self.stub = self.stubs.TestServiceStub(self.channel)
         return self
 

@@ -117,8 +117,8 @@ class World:
     def interop(self, *arguments, **keywords):
         return run([golang.tool("grpcurl"), "-plaintext", "-import-path",
                     PROTOS, "-proto", "grpc/testing/test.proto"]
-                   + list(arguments[:-1]) + [self.tester.address, arguments[-1]],
-                   **keywords)
+                   + list(arguments[:-1])
+                   + [self.tester.address, arguments[-1]], **keywords)
 
 
 def replies(done):
@@ -539,7 +539,8 @@ def curl_deadline(w):
                 b"\x12\x07\x08\x01\x10\x80\xda\xc4\x09")
     began = time.monotonic()
     same(curl(w, "/grpc.testing.TestService/StreamingOutputCall", *GRPC, "-H",
-              "grpc-timeout: 300m", "--data-binary", "@" + pb, at=w.tester.address),
+              "grpc-timeout: 300m", "--data-binary", "@" + pb,
+              at=w.tester.address),
          ("HTTP/2 200", ["content-type: application/grpc"],
           b"\0\0\0\0\5\x0a\3\x12\1\0",
           ["grpc-status: 4", "grpc-message: deadline exceeded"]))
