@@ -442,12 +442,37 @@ def put_until_it_is_there(w, key, value):
         time.sleep(0.05)
 
 
-def survives_restarts(w, seconds, seed):
+def restart_for(w, seconds, chance):
     """Puts and deletes from both sides; etcd ends, by SIGTERM or SIGKILL, and
-    comes back, after the next or after a pause. In the end our watch has seen
-    what etcdctl sees."""
-    chance = random.Random(seed)
-    client, etcd = w.client, w.etcd
+    comes back, after the next or after a pause: the number of restarts."""
+    restarts = ours = theirs = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or restarts < 3:
+        for _ in range(chance.randint(20, 60)):
+            put_until_it_is_there(w, "s/%d" % chance.randint(0, 20),
+                                  "ours-%d" % ours)
+            ours += 1
+        for _ in range(chance.randint(3, 8)):
+            w.etcd.ctl("put", "s/%d" % chance.randint(0, 20),
+                       "theirs-%d" % theirs)
+            theirs += 1
+        w.etcd.ctl("del", "--prefix", "s/1")
+        w.etcd.stop(chance.choice((signal.SIGTERM, signal.SIGKILL)))
+        restarts += 1
+        if chance.random() < 0.5:
+            said = w.client.ask("get", "s/0")
+            check(said.startswith(("UNAVAILABLE", "DEADLINE")), said)
+        time.sleep(chance.choice((0, 0.3, 1.0)))
+        w.etcd.start()
+        for _ in range(3):  # while our client may not be back
+            w.etcd.ctl("put", "s/after", "theirs-%d" % theirs)
+            theirs += 1
+    return restarts
+
+
+def survives_restarts(w, seconds, seed):
+    """In the end our watch has seen what etcdctl sees."""
+    client, started = w.client, time.monotonic()
     known = len(client.heard("watch from"))
     client.ask("watch", "s/", 0)
     client.wait_for(lambda: len(client.heard("watch from")) > known,
@@ -458,40 +483,19 @@ def survives_restarts(w, seconds, seed):
                     and "s/start" in client.events()[-1], "the first event")
     began = len(client.events()) - 1
     client.ask("lput", "lease", "kept")
-    restarts = ours = other = 0
-    end = time.monotonic() + seconds
-    while time.monotonic() < end or restarts < 3:
-        for _ in range(chance.randint(20, 60)):
-            put_until_it_is_there(w, "s/%d" % chance.randint(0, 20),
-                                  "ours-%d" % ours)
-            ours += 1
-        for _ in range(chance.randint(3, 8)):
-            etcd.ctl("put", "s/%d" % chance.randint(0, 20),
-                     "theirs-%d" % other)
-            other += 1
-        etcd.ctl("del", "--prefix", "s/1")
-        etcd.stop(chance.choice((signal.SIGTERM, signal.SIGKILL)))
-        restarts += 1
-        if chance.random() < 0.5:
-            said = client.ask("get", "s/0")
-            check(said.startswith(("UNAVAILABLE", "DEADLINE")), said)
-        time.sleep(chance.choice((0, 0.3, 1.0)))
-        etcd.start()
-        for _ in range(3):  # while our client may not be back
-            etcd.ctl("put", "s/after", "theirs-%d" % other)
-            other += 1
+    restarts = restart_for(w, seconds, random.Random(seed))
     put_until_it_is_there(w, "s/end", "0")
     client.wait_for(lambda: "s/end" in client.events()[-1], "the last event",
                     30)
     seen = client.events()[began:]
-    same(seen, etcd.history("s/", len(seen), w.since))
+    same(seen, w.etcd.history("s/", len(seen), w.since))
     lost = len(client.heard("watch lost"))
     check(lost >= restarts, "%d losses, %d restarts" % (lost, restarts))
     same(client.ask("get", "lease").split()[:2], ["got", "kept"])
     alive = len(client.heard("alive 5"))
     check(alive >= seconds / 5, "%d answers for the lease" % alive)
-    return ("%d restarts in %d s, %d events, %d answers for the lease" % (
-        restarts, seconds + time.monotonic() - end, len(seen), alive))
+    return "%d restarts in %d s, %d events, %d answers for the lease" % (
+        restarts, time.monotonic() - started, len(seen), alive)
 
 
 def ends_well(w):

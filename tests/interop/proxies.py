@@ -598,7 +598,7 @@ def client_side(cases, w, proxy_type, place):
 
 def main():
     made = parser(__doc__)
-    made.add_argument("--only", metavar="PROXY", help="as nginx, Caddy")
+    made.add_argument("--only", choices=[one.name for one in PROXIES])
     options = made.parse_args()
     place = deps.cache_dir("run", "proxies-%d" % os.getpid())
     os.chmod(place, 0o755)

@@ -822,7 +822,7 @@ TOOLS = (
 
 def main():
     made = parser(__doc__)
-    made.add_argument("--only", metavar="TOOL")
+    made.add_argument("--only", choices=[tool[0] for tool in TOOLS])
     options = made.parse_args()
     cases = Cases("tools", "gRPC and HTTP/2 tools")
     w = World(options.bin, deps.cache_dir("run", "tools-%d" % os.getpid()))
