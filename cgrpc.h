@@ -5388,11 +5388,12 @@ static void cg_channel_open(cgrpc_channel *channel)
             continue;
         if (conn->opened >= conn->peer_streams)
             return;
-        if (!cg_channel_open_one(channel, call)) {
+        if (cg_channel_open_one(channel, call)) {
+            cg_client_pump(call);
+        } else if (call->stage == CG_QUEUED) {
             conn->waited_for = true;
             return;
         }
-        cg_client_pump(call);
     }
 }
 

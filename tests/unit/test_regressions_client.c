@@ -80,6 +80,25 @@ TEST(send_end__goes_out_once_there_is_room)
     SAID("D1. ");
 }
 
+/* ---- sleeping with work left ---- */
+
+/* The first one never fits the buffer, the second one does. */
+TEST(poll__gives_a_stream_to_a_call_behind_one_that_is_too_large)
+{
+    static const cgrpc_metadata large = {
+        "x-a", "a text that is as long as the whole of the transmit buffer "
+        "is, so that no header block has room for it beside the rest", 0 };
+    cgrpc_options options = { 0 };
+    options.metadata = &large;
+    options.metadata_count = 1;
+    start(&narrow);
+    begin(&one, UNARY, &options);
+    begin(&two, COLLECT, NULL);
+    run_as_told();
+    ENDED(CGRPC_RESOURCE_EXHAUSTED);
+    SAID("H1 ");
+}
+
 /* ---- the clock ---- */
 
 /* A time to retry that is 25 days old looks like one that is to come. */
@@ -185,6 +204,7 @@ TESTS = {
     RUN(call__that_could_not_start_is_over),
     RUN(recv__survives_a_raw_message_that_was_dropped_meanwhile),
     RUN(send_end__goes_out_once_there_is_room),
+    RUN(poll__gives_a_stream_to_a_call_behind_one_that_is_too_large),
     RUN(channel__retries_after_the_clock_has_wrapped),
     RUN(client__fails_a_call_whose_informational_answer_ends_the_stream),
     RUN(channel_close__says_nothing_after_an_error_of_the_connection),
