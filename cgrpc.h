@@ -5440,11 +5440,17 @@ static uint32_t cg_client_time(cgrpc_call *call, uint32_t now)
 }
 
 /* Runs the hooks of calls that are over and drained. A hook may start,
- * cancel or end any call, so the search begins anew after each. */
-static void cg_channel_hooks(cgrpc_channel *channel)
+ * cancel or end any call, so the search begins anew after each; but one whose
+ * hook starts it again, and that ends at once, is left to the next poll.
+ * true: some hook has run, and calls are left. */
+static bool cg_channel_hooks(cgrpc_channel *channel)
 {
-    cgrpc_call *call = channel->calls;
-    while (call) {
+    cgrpc_call *call;
+    size_t most = 0, left;
+    for (call = channel->calls; call; call = call->next)
+        most++;
+    left = most;
+    for (call = channel->calls; call && left;) {
         if (call->stage == CG_OVER)
             cg_client_respond(call);
         if (call->stage != CG_OVER || !cgrpc_call_ended(call)) {
@@ -5452,8 +5458,10 @@ static void cg_channel_hooks(cgrpc_channel *channel)
             continue;
         }
         cg_client_settle(call);
+        left--;
         call = channel->calls;
     }
+    return left != most && channel->calls;
 }
 
 /* What the calls have to do. Returns the milliseconds until the next deadline
@@ -5486,7 +5494,7 @@ static bool cg_channel_wanted(const cgrpc_channel *channel)
     return call != NULL;
 }
 
-/* `wait`: of the calls with a stream. A hook may have queued others. */
+/* `wait`: of the calls with a stream. */
 static uint32_t cg_channel_timer(const cgrpc_channel *channel, uint32_t wait,
                                  uint32_t now)
 {
@@ -5535,9 +5543,10 @@ uint32_t cgrpc_channel_poll(cgrpc_channel *channel)
     if (conn->ops &&
         (!cg_conn_write(conn, now) || cg_channel_spent(channel, now)))
         cg_channel_drop(channel, now);
-    cg_channel_hooks(channel);
+    wait = cg_channel_hooks(channel) ? 0 /* it may have begun one of them */
+                                     : cg_channel_timer(channel, wait, now);
     channel->side.running = 0;
-    return cg_channel_timer(channel, wait, now);
+    return wait;
 }
 
 /* --- the public verbs --- */
