@@ -5063,7 +5063,7 @@ static void cg_client_pump(cgrpc_call *call)
     if (call->stage == CG_OPEN && call->end_wanted && !call->ended_out)
         cg_client_put_end(call);
     if (call->stage == CG_OPEN && !call->ended_out &&
-        (call->request || call->end_wanted))
+        (call->request || call->end_wanted || call->blocked))
         call->conn->waited_for = true;
 }
 

@@ -150,6 +150,22 @@ TEST(poll__returns_though_a_hook_begins_what_ends_at_once)
     CHECK(cgrpc_channel_poll(channel) != 0);
 }
 
+/* A loop that sends what it can, polls, and sleeps for as long as told. */
+TEST(poll__says_when_a_message_that_found_no_room_may_go)
+{
+    static const uint8_t zeros[TX];
+    cgrpc_bytes filling;
+    filling.data = zeros;
+    filling.len = TX - FRAME_HEAD - PREFIX;
+    start(&narrow);
+    begin(&one, COLLECT, NULL);
+    run();
+    CHECK(cgrpc_send(&one, &filling));
+    CHECK(!cgrpc_send(&one, &filling));
+    CHECK(cgrpc_channel_poll(channel) == 0);
+    CHECK(cgrpc_send(&one, &filling));
+}
+
 /* ---- the clock ---- */
 
 /* A time to retry that is 25 days old looks like one that is to come. */
@@ -258,6 +274,7 @@ TESTS = {
     RUN(poll__gives_a_stream_to_a_call_that_a_hook_has_begun),
     RUN(poll__gives_a_stream_to_a_call_behind_one_that_is_too_large),
     RUN(poll__returns_though_a_hook_begins_what_ends_at_once),
+    RUN(poll__says_when_a_message_that_found_no_room_may_go),
     RUN(channel__retries_after_the_clock_has_wrapped),
     RUN(client__fails_a_call_whose_informational_answer_ends_the_stream),
     RUN(channel_close__says_nothing_after_an_error_of_the_connection),
