@@ -6698,7 +6698,9 @@ void cgrpc_server_stop(cgrpc_server *server)
 {
     const cgrpc_server_memory *memory = server->memory;
     uint32_t now = cg_side_now(&server->side);
+    bool running = server->side.running;
     size_t i;
+    server->side.running = true;
     for (i = 0; i < memory->conn_count; i++) {
         cgrpc_conn *conn = &memory->conns[i];
         if (!conn->ops)
@@ -6707,7 +6709,9 @@ void cgrpc_server_stop(cgrpc_server *server)
         cg_conn_write(conn, now);
         cg_conn_close(conn);
     }
-    cg_server_settle(server, now);
+    if (!running) /* or whoever runs it settles the call in hand, too */
+        cg_server_settle(server, now);
+    server->side.running = running;
 }
 
 static void cg_server_cancel(cgrpc_call *call)

@@ -11,7 +11,7 @@
 #include "test.h"
 #include "server_rig.h"
 
-enum { MANY = 24, DEAD_MS = 250, MINUTE_MS = 60000, HOUR_MS = 3600000 };
+enum { MANY = 24, FRAME_HEAD = 9, PREFIX = 5, DEAD_MS = 250, MINUTE_MS = 60000, HOUR_MS = 3600000 };
 
 CGRPC_SERVER_DEFINE(big, 1, 2, 100000, 512, RIG_SCRATCH);
 CGRPC_SERVER_DEFINE(many, 1, MANY, 64, 128, RIG_SCRATCH);
@@ -210,6 +210,73 @@ TEST(slot__is_not_reset_before_the_frame_that_ends_it_is_read)
     QUIET();
 }
 
+/* ---- the end of a server ---- */
+
+static const uint8_t filling_bytes[128 - FRAME_HEAD - PREFIX];
+
+static void stop_in_hook(cgrpc_call *call, cgrpc_status status)
+{
+    (void)call;
+    (void)status;
+    cgrpc_server_stop(server);
+}
+
+static cgrpc_status end_with_a_stop(cgrpc_call *call, const cgrpc_bytes *in,
+                                    cgrpc_bytes *out)
+{
+    *out = *in;
+    cgrpc_call_on_end(call, stop_in_hook);
+    return CGRPC_PENDING;
+}
+
+/* It also ended the calls that were ending. */
+TEST(stop__may_come_from_a_hook)
+{
+    start(&two);
+    on_call[LIST] = end_with_a_stop;
+    request(1, "List", "");
+    say(1, END_STREAM, "hi");
+    reset(1, CANCEL);
+    CHECK(cgrpc_server_poll(server) != 0);
+    CHECK(cgrpc_server_idle(server));
+    dial(peer, 0);
+    greet();
+    request(1, "Unary", "");
+    say(1, END_STREAM, "hi");
+    SAID("D1 ");
+    CHECK(cgrpc_server_poll(server) != 0);
+    on_call[LIST] = end_with_a_stop;
+    request(3, "List", "");
+    say(3, END_STREAM, "hi");
+    cgrpc_server_stop(server); /* which runs the hook */
+    CHECK(cgrpc_server_idle(server));
+    CHECK(cgrpc_server_poll(server) != 0);
+}
+
+static cgrpc_status fill_and_stop(cgrpc_call *call, const cgrpc_bytes *in,
+                                  cgrpc_bytes *out)
+{
+    cgrpc_bytes filling;
+    (void)in;
+    (void)out;
+    filling.data = filling_bytes;
+    filling.len = sizeof(filling_bytes);
+    while (cgrpc_send(call, &filling))
+        ;
+    cgrpc_server_stop(server);
+    return CGRPC_PENDING;
+}
+
+TEST(stop__may_come_from_a_handler)
+{
+    start(&two);
+    on_call[LIST] = fill_and_stop;
+    request(1, "List", "");
+    say(1, END_STREAM, "hi");
+    CHECK(cgrpc_server_idle(server));
+    CHECK(cgrpc_server_poll(server) != 0);
+}
+
 /* ---- plain HTTP ---- */
 
 /* curl -I fails with a protocol error when DATA comes. */
@@ -289,6 +356,8 @@ TESTS = {
     RUN(slot__of_a_cancelled_call_is_free_for_the_next_stream),
     RUN(slot__is_not_held_for_an_upload_that_cannot_end),
     RUN(slot__is_not_reset_before_the_frame_that_ends_it_is_read),
+    RUN(stop__may_come_from_a_hook),
+    RUN(stop__may_come_from_a_handler),
     RUN(http__an_answer_to_head_has_no_content),
     RUN(http__a_405_names_the_method_that_is_allowed),
     RUN(drain__ends_though_a_header_block_is_never_finished),
