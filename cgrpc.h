@@ -6574,9 +6574,12 @@ uint32_t cgrpc_server_poll(cgrpc_server *server)
     for (conn = memory->conns; conn < conns_end; conn++)
         if (conn->ops)
             wait = cg_min32(wait, cg_server_serve(server, conn, now));
-    cg_server_settle(server, now);
+    if (server->over) {
+        cg_server_settle(server, now);
+        wait = 0; /* hooks may have said or ended anything */
+    }
     server->side.running = false;
-    return server->over || server->side.woken ? 0 : wait;
+    return server->side.woken ? 0 : wait;
 }
 
 /* --- the public rest --- */

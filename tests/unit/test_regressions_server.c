@@ -15,6 +15,7 @@ enum { MANY = 24, FRAME_HEAD = 9, PREFIX = 5, DEAD_MS = 250, MINUTE_MS = 60000, 
 
 CGRPC_SERVER_DEFINE(big, 1, 2, 100000, 512, RIG_SCRATCH);
 CGRPC_SERVER_DEFINE(many, 1, MANY, 64, 128, RIG_SCRATCH);
+CGRPC_SERVER_DEFINE(three, 1, 3, 256, 128, RIG_SCRATCH);
 CGRPC_SERVER_DEFINE(two, 1, 2, 256, 128, RIG_SCRATCH);
 CGRPC_SERVER_DEFINE(small, 1, 1, 256, 128, RIG_SCRATCH);
 
@@ -210,9 +211,66 @@ TEST(slot__is_not_reset_before_the_frame_that_ends_it_is_read)
     QUIET();
 }
 
-/* ---- the end of a server ---- */
+/* ---- sleeping with work left ---- */
 
 static const uint8_t filling_bytes[128 - FRAME_HEAD - PREFIX];
+static cgrpc_call *heard; /* a chat that others speak to */
+
+static cgrpc_status be_heard(cgrpc_call *call, const cgrpc_bytes *in,
+                             cgrpc_bytes *out)
+{
+    (void)in;
+    (void)out;
+    heard = call;
+    return cgrpc_recv_ended(call) ? CGRPC_OK : CGRPC_NEXT;
+}
+
+static void say_goodbye(cgrpc_call *call, cgrpc_status status)
+{
+    cgrpc_bytes bye = { (const uint8_t *)"bye", 3 };
+    (void)call;
+    (void)status;
+    CHECK(cgrpc_send(heard, &bye));
+}
+
+static cgrpc_status leave_with_a_word(cgrpc_call *call, const cgrpc_bytes *in,
+                                      cgrpc_bytes *out)
+{
+    (void)in;
+    (void)out;
+    victim = call;
+    cgrpc_call_on_end(call, say_goodbye);
+    return CGRPC_PENDING;
+}
+
+/* The hook runs when all was written, for the call has ended after its
+ * turn. */
+TEST(poll__sends_what_the_hook_of_a_call_says_that_another_one_has_ended)
+{
+    int shift;
+    for (shift = 0; shift < 3; shift++) { /* each of them may go first */
+        start(&three);
+        victim = heard = NULL;
+        on_call[CHAT] = be_heard;
+        on_call[LIST] = leave_with_a_word;
+        on_call[UNARY] = cancel_victim;
+        request(1, "Chat", "");
+        say(1, 0, "hello");
+        request(3, "List", "");
+        say(3, END_STREAM, "me too");
+        request(5, "Unary", "");
+        wire_forget(&peer->reader);
+        if (shift) cgrpc_server_poll(server);
+        if (shift > 1) cgrpc_server_poll(server);
+        record();
+        say(5, END_STREAM, "hi");
+        send_record();
+        run_as_told();
+        SAID("D1 \\00\\00\\00\\00\\03bye");
+    }
+}
+
+/* ---- the end of a server ---- */
 
 static void stop_in_hook(cgrpc_call *call, cgrpc_status status)
 {
@@ -356,6 +414,7 @@ TESTS = {
     RUN(slot__of_a_cancelled_call_is_free_for_the_next_stream),
     RUN(slot__is_not_held_for_an_upload_that_cannot_end),
     RUN(slot__is_not_reset_before_the_frame_that_ends_it_is_read),
+    RUN(poll__sends_what_the_hook_of_a_call_says_that_another_one_has_ended),
     RUN(stop__may_come_from_a_hook),
     RUN(stop__may_come_from_a_handler),
     RUN(http__an_answer_to_head_has_no_content),
