@@ -6827,6 +6827,8 @@ bool cgrpc_send(cgrpc_call *call, const void *message)
     else if (call->stage == CG_OPEN)
         cg_call_need_all(call);
     call->blocked = put == CG_SENT_WAIT;
+    if (call->blocked && call->conn) /* its turn may have been, in this poll */
+        call->conn->waited_for = true;
     call->replied = put == CG_SENT_ALL;
     if (put == CG_SENT_BAD)
         cg_call_send_failed(call, CGRPC_INTERNAL);

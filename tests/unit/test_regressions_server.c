@@ -215,6 +215,7 @@ TEST(slot__is_not_reset_before_the_frame_that_ends_it_is_read)
 
 static const uint8_t filling_bytes[128 - FRAME_HEAD - PREFIX];
 static cgrpc_call *heard; /* a chat that others speak to */
+static bool spoken;
 
 static cgrpc_status be_heard(cgrpc_call *call, const cgrpc_bytes *in,
                              cgrpc_bytes *out)
@@ -223,6 +224,47 @@ static cgrpc_status be_heard(cgrpc_call *call, const cgrpc_bytes *in,
     (void)out;
     heard = call;
     return cgrpc_recv_ended(call) ? CGRPC_OK : CGRPC_NEXT;
+}
+
+/* A handler that fills up the buffer, and finds no room for a message to the
+ * other call, whose turn has been. */
+static cgrpc_status speak_to_it(cgrpc_call *call, const cgrpc_bytes *in,
+                                cgrpc_bytes *out)
+{
+    cgrpc_bytes filling;
+    (void)call;
+    (void)in;
+    (void)out;
+    filling.data = filling_bytes;
+    filling.len = sizeof(filling_bytes);
+    while (cgrpc_send(heard, &filling))
+        ;
+    spoken = true;
+    return CGRPC_OK;
+}
+
+TEST(poll__says_when_there_is_room_for_a_message_that_another_call_sends)
+{
+    int shift;
+    for (shift = 0; shift < 2; shift++) { /* the one or the other goes first */
+        start(&two);
+        heard = NULL;
+        spoken = false;
+        on_call[CHAT] = be_heard;
+        on_call[LIST] = speak_to_it;
+        request(1, "Chat", "");
+        say(1, 0, "hello");
+        CHECK(heard != NULL);
+        request(3, "List", "");
+        if (shift) cgrpc_server_poll(server);
+        runs[CHAT] = 0;
+        record();
+        say(3, END_STREAM, "go");
+        send_record();
+        run_as_told();
+        CHECK(spoken);
+        CHECK(runs[CHAT] == 1); /* there is room: it was told so */
+    }
 }
 
 static void say_goodbye(cgrpc_call *call, cgrpc_status status)
@@ -414,6 +456,7 @@ TESTS = {
     RUN(slot__of_a_cancelled_call_is_free_for_the_next_stream),
     RUN(slot__is_not_held_for_an_upload_that_cannot_end),
     RUN(slot__is_not_reset_before_the_frame_that_ends_it_is_read),
+    RUN(poll__says_when_there_is_room_for_a_message_that_another_call_sends),
     RUN(poll__sends_what_the_hook_of_a_call_says_that_another_one_has_ended),
     RUN(stop__may_come_from_a_hook),
     RUN(stop__may_come_from_a_handler),
