@@ -620,15 +620,18 @@ typedef struct cgrpc_hpack_decoder {
     cgrpc_hpack_entry table[CGRPC_HPACK_TABLE_BYTES / 32];
 } cgrpc_hpack_decoder;
 
+/* What a block changes of our side's use of the peer's table. */
+typedef struct cgrpc_hpack_mark {
+    uint16_t used;
+    uint8_t count;
+    bool resize; /* the next block begins with size updates */
+} cgrpc_hpack_mark;
+
 /* What our side put into the peer's table: constants only, never evicted,
  * so the entry i has the number i. */
 typedef struct cgrpc_hpack_encoder {
-    struct cgrpc_hpack_mark {
-        uint16_t used;
-        uint8_t count;
-        bool resize; /* the next block begins with size updates */
-    } at;            /* what a block changes */
-    uint16_t limit;  /* of the peer's table; never over 4096 */
+    cgrpc_hpack_mark at;
+    uint16_t limit; /* of the peer's table; never over 4096 */
     uint8_t names[CGRPC_HPACK_CACHE];
     const void *keys[CGRPC_HPACK_CACHE]; /* identity of the value */
 } cgrpc_hpack_encoder;
@@ -4308,7 +4311,7 @@ static const char cg_type_grpc[] = "application/grpc";
 typedef struct cg_block {
     cg_writer out;
     uint8_t *frame;
-    struct cgrpc_hpack_mark before;
+    cgrpc_hpack_mark before;
 } cg_block;
 
 static bool cg_block_begin(cg_block *block, cgrpc_call *call)
