@@ -574,7 +574,8 @@ typedef cgrpc_end_hook cgrpc_done;
  *                server-streaming call and stays the caller's, unchanged,
  *                until the call ends; otherwise NULL. `response` receives
  *                the answer of a unary call before `done` runs, or is NULL
- *                and cgrpc_recv() takes it. `done` may be NULL.
+ *                and cgrpc_recv() takes it. `done` may be NULL. A call that
+ *                could not be started is over, and its status says why.
  * cgrpc_unary    begins, waits for and ends a unary call. Never inside a
  *                handler or hook of the same channel.
  * cgrpc_wait     runs the channel until `call` can go on (a message came,
@@ -821,15 +822,18 @@ typedef struct cgrpc_hpack_decoder {
     cgrpc_hpack_entry table[CGRPC_HPACK_TABLE_BYTES / 32];
 } cgrpc_hpack_decoder;
 
+/* What a block changes of our side's use of the peer's table. */
+typedef struct cgrpc_hpack_mark {
+    uint16_t used;
+    uint8_t count;
+    bool resize; /* the next block begins with size updates */
+} cgrpc_hpack_mark;
+
 /* What our side put into the peer's table, oldest first; nothing is evicted.
  * A key of NULL: an entry that is only there for its name. */
 typedef struct cgrpc_hpack_encoder {
-    struct cgrpc_hpack_mark {
-        uint16_t used;
-        uint8_t count;
-        bool resize; /* the next block begins with size updates */
-    } at;            /* what a block changes */
-    uint16_t limit;  /* of the peer's table; never over 4096 */
+    cgrpc_hpack_mark at;
+    uint16_t limit; /* of the peer's table; never over 4096 */
     uint8_t names[CGRPC_HPACK_CACHE];
     const void *keys[CGRPC_HPACK_CACHE]; /* the constants' addresses */
 } cgrpc_hpack_encoder;
@@ -4317,7 +4321,7 @@ static const char cg_type_grpc[] = "application/grpc";
 typedef struct cg_block {
     cg_writer out;
     uint8_t *frame;
-    struct cgrpc_hpack_mark before;
+    cgrpc_hpack_mark before;
 } cg_block;
 
 static bool cg_block_begin(cg_block *block, cgrpc_call *call)
@@ -5073,7 +5077,7 @@ static void cg_client_pump(cgrpc_call *call)
     if (call->stage == CG_OPEN && call->end_wanted && !call->ended_out)
         cg_client_put_end(call);
     if (call->stage == CG_OPEN && !call->ended_out &&
-        (call->request || call->end_wanted))
+        (call->request || call->end_wanted || call->blocked))
         call->conn->waited_for = true;
 }
 
@@ -5398,11 +5402,12 @@ static void cg_channel_open(cgrpc_channel *channel)
             continue;
         if (conn->opened >= conn->peer_streams)
             return;
-        if (!cg_channel_open_one(channel, call)) {
+        if (cg_channel_open_one(channel, call)) {
+            cg_client_pump(call);
+        } else if (call->stage == CG_QUEUED) {
             conn->waited_for = true;
             return;
         }
-        cg_client_pump(call);
     }
 }
 
@@ -5449,11 +5454,17 @@ static uint32_t cg_client_time(cgrpc_call *call, uint32_t now)
 }
 
 /* Runs the hooks of calls that are over and drained. A hook may start,
- * cancel or end any call, so the search begins anew after each. */
-static void cg_channel_hooks(cgrpc_channel *channel)
+ * cancel or end any call, so the search begins anew after each; but one whose
+ * hook starts it again, and that ends at once, is left to the next poll.
+ * true: some hook has run, and calls are left. */
+static bool cg_channel_hooks(cgrpc_channel *channel)
 {
-    cgrpc_call *call = channel->calls;
-    while (call) {
+    cgrpc_call *call;
+    size_t most = 0, left;
+    for (call = channel->calls; call; call = call->next)
+        most++;
+    left = most;
+    for (call = channel->calls; call && left;) {
         if (call->stage == CG_OVER)
             cg_client_respond(call);
         if (call->stage != CG_OVER || !cgrpc_call_ended(call)) {
@@ -5461,8 +5472,10 @@ static void cg_channel_hooks(cgrpc_channel *channel)
             continue;
         }
         cg_client_settle(call);
+        left--;
         call = channel->calls;
     }
+    return left != most && channel->calls;
 }
 
 /* What the calls have to do. Returns the milliseconds until the next deadline
@@ -5495,7 +5508,7 @@ static bool cg_channel_wanted(const cgrpc_channel *channel)
     return call != NULL;
 }
 
-/* `wait`: of the calls with a stream. A hook may have queued others. */
+/* `wait`: of the calls with a stream. */
 static uint32_t cg_channel_timer(const cgrpc_channel *channel, uint32_t wait,
                                  uint32_t now)
 {
@@ -5544,9 +5557,10 @@ uint32_t cgrpc_channel_poll(cgrpc_channel *channel)
     if (conn->ops &&
         (!cg_conn_write(conn, now) || cg_channel_spent(channel, now)))
         cg_channel_drop(channel, now);
-    cg_channel_hooks(channel);
+    wait = cg_channel_hooks(channel) ? 0 /* it may have begun one of them */
+                                     : cg_channel_timer(channel, wait, now);
     channel->side.running = 0;
-    return cg_channel_timer(channel, wait, now);
+    return wait;
 }
 
 /* --- the public verbs --- */
@@ -5613,6 +5627,19 @@ static void cg_client_options(cgrpc_call *call, const cgrpc_options *options,
     call->deadline = now + cg_min32(options->timeout_ms, 0x7fffffff);
 }
 
+/* A loop around a call that could not be started finds it over, and why. */
+static cgrpc_result cg_client_unstarted(cgrpc_call *call, cgrpc_result why)
+{
+    call->stage = CG_FREE;
+    call->metadata.len = 0;
+    call->status = CGRPC_INVALID_ARGUMENT;
+    if (why == CGRPC_E_ROOM)
+        call->status = CGRPC_RESOURCE_EXHAUSTED;
+    if (why == CGRPC_E_STATE)
+        call->status = CGRPC_FAILED_PRECONDITION;
+    return why;
+}
+
 cgrpc_result cgrpc_start(cgrpc_channel *channel, cgrpc_call *call,
                          const cgrpc_method *method, const void *request,
                          void *response, cgrpc_done done,
@@ -5623,13 +5650,14 @@ cgrpc_result cgrpc_start(cgrpc_channel *channel, cgrpc_call *call,
         call->side = &channel->side;
     if (call->stage == CG_OVER && !call->hooked && cgrpc_call_ended(call))
         cg_client_settle(call);
-    if (!channel->side.port || channel->closing ||
-        (call->stage != CG_FREE && !(call->stage == CG_OVER && call->hooked)))
+    if (call->stage != CG_FREE && !(call->stage == CG_OVER && call->hooked))
         return CGRPC_E_STATE;
+    if (!channel->side.port || channel->closing)
+        return cg_client_unstarted(call, CGRPC_E_STATE);
     if (call->rx_cap < channel->memory->call->rx_cap) {
         CGRPC_LOG(0, "cgrpc: a call's RX_BYTES must be at least its "
                   "channel's\n");
-        return CGRPC_E_ROOM;
+        return cg_client_unstarted(call, CGRPC_E_ROOM);
     }
     cg_call_clear(call, &channel->side, false);
     call->method = method;
@@ -5641,7 +5669,7 @@ cgrpc_result cgrpc_start(cgrpc_channel *channel, cgrpc_call *call,
         result = cg_client_metadata(call, options);
     }
     if (result != CGRPC_SUCCESS)
-        return result;
+        return cg_client_unstarted(call, result);
     call->stage = CG_QUEUED;
     cg_list_append(&channel->calls, call);
     if (channel->failed && !call->wait_ready &&
@@ -5700,11 +5728,9 @@ cgrpc_status cgrpc_unary(cgrpc_channel *channel, const cgrpc_method *method,
     }
     result = cgrpc_start(channel, call, method, request, response, NULL,
                          options);
-    if (result == CGRPC_E_ROOM)
-        return CGRPC_RESOURCE_EXHAUSTED;
-    if (result != CGRPC_SUCCESS)
-        return CGRPC_INVALID_ARGUMENT;
-    while (cgrpc_wait(call, UINT32_MAX))
+    if (result == CGRPC_E_STATE)
+        return CGRPC_FAILED_PRECONDITION;
+    while (result == CGRPC_SUCCESS && cgrpc_wait(call, UINT32_MAX))
         ;
     return cgrpc_call_status(call);
 }
@@ -6569,9 +6595,12 @@ uint32_t cgrpc_server_poll(cgrpc_server *server)
     for (conn = memory->conns; conn < conns_end; conn++)
         if (conn->ops)
             wait = cg_min32(wait, cg_server_serve(server, conn, now));
-    cg_server_settle(server, now);
+    if (server->over) {
+        cg_server_settle(server, now);
+        wait = 0; /* hooks may have said or ended anything */
+    }
     server->side.running = false;
-    return server->over || server->side.woken ? 0 : wait;
+    return server->side.woken ? 0 : wait;
 }
 
 /* --- the public rest --- */
@@ -6693,7 +6722,9 @@ void cgrpc_server_stop(cgrpc_server *server)
 {
     const cgrpc_server_memory *memory = server->memory;
     uint32_t now = cg_side_now(&server->side);
+    bool running = server->side.running;
     size_t i;
+    server->side.running = true;
     for (i = 0; i < memory->conn_count; i++) {
         cgrpc_conn *conn = &memory->conns[i];
         if (!conn->ops)
@@ -6702,7 +6733,9 @@ void cgrpc_server_stop(cgrpc_server *server)
         cg_conn_write(conn, now);
         cg_conn_close(conn);
     }
-    cg_server_settle(server, now);
+    if (!running) /* or whoever runs it settles the call in hand, too */
+        cg_server_settle(server, now);
+    server->side.running = running;
 }
 
 static void cg_server_cancel(cgrpc_call *call)
@@ -6815,6 +6848,8 @@ bool cgrpc_send(cgrpc_call *call, const void *message)
     else if (call->stage == CG_OPEN)
         cg_call_need_all(call);
     call->blocked = put == CG_SENT_WAIT;
+    if (call->blocked && call->conn) /* its turn may have been, in this poll */
+        call->conn->waited_for = true;
     call->replied = put == CG_SENT_ALL;
     if (put == CG_SENT_BAD)
         cg_call_send_failed(call, CGRPC_INTERNAL);

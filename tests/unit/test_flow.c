@@ -263,7 +263,7 @@ static uint32_t chance(uint32_t below)
     return (seed >> 8) % below;
 }
 
-static void note_credit(void)
+static void count_credit(void)
 {
     const char *line = peer->reader.text;
     while (line && *line) {
@@ -275,6 +275,11 @@ static void note_credit(void)
         line = strchr(line, '\n');
         if (line) line++;
     }
+}
+
+static void note_credit(void)
+{
+    count_credit();
     if (wire_count(&peer->reader, "R") || wire_count(&peer->reader, "G") ||
         wire_count(&peer->reader, "H1.")) {
         printf("  the server ended it:\n%s", peer->reader.text);
@@ -442,6 +447,63 @@ TEST(flow__a_first_flight_over_the_buffer_waits_for_its_handler)
     SAID("H1. grpc-status=0");
 }
 
+/* One frame, `pad` bytes of padding behind `len` of a stream of messages. */
+static void padded(uint32_t id, int flags, const uint8_t *in, size_t len,
+                   size_t pad)
+{
+    static uint8_t payload[16384];
+    payload[0] = (uint8_t)pad;
+    memcpy(payload + 1, in, len);
+    memset(payload + 1 + len, 0, pad);
+    data(id, flags | PADDED, payload, len + 1 + pad);
+    conn_may_send -= (int32_t)(len + 1 + pad);
+}
+
+/* Padded frames that hold several messages and parts of them, cut anywhere:
+ * nothing is lost, and the windows of both sides agree in the end. */
+TEST(flow__a_first_flight_of_padded_frames_waits_for_its_handler_too)
+{
+    static uint8_t stream[40000];
+    uint32_t from;
+    for (from = 1; from <= 60 && !test_failures; from++) {
+        size_t len = 0, at = 0, sum = 0;
+        char expected[64];
+        seed = from;
+        while (len < 30000) {
+            uint32_t size = chance(257);
+            wire_number(stream + len, 5, 0);
+            wire_number(stream + len + 1, 4, size);
+            memset(stream + len + 5, 'x', size);
+            len += 5 + size;
+            sum += size;
+        }
+        start_unacknowledged();
+        on_call[COLLECT] = collect;
+        conn_may_send = 65535;
+        recording = true;
+        session.len = 0;
+        while (at < len) {
+            size_t some = 1 + chance(from % 2 ? 3000 : 300);
+            if (some > len - at) some = len - at;
+            padded(1, at + some == len ? END_STREAM : 0, stream + at, some,
+                   chance(2) * chance(256));
+            at += some;
+        }
+        recording = false;
+        pieces = from % 3 ? 1 + chance(700) : 0;
+        put(session.data, session.len);
+        pieces = 0;
+        count_credit();
+        sprintf(expected, "D1 \\00\\00\\00\\00\\%02u%u",
+                (unsigned)sprintf(expected, "%u", (unsigned)sum),
+                (unsigned)sum);
+        SAID(expected);
+        SAID("H1. grpc-status=0");
+        CHECK(conn_may_send == server->memory->conns[0].rx_window);
+        CHECK(conn_may_send > 65535 / 2);
+    }
+}
+
 TEST(flow__a_first_flight_over_the_buffer_ends_a_call_that_takes_nothing)
 {
     start_unacknowledged();
@@ -500,6 +562,7 @@ TESTS = {
     RUN(flow__gives_no_credit_for_bytes_of_a_frame_that_are_still_to_come),
     RUN(flow__an_empty_frame_may_end_a_stream_whose_window_is_negative),
     RUN(flow__a_first_flight_over_the_buffer_waits_for_its_handler),
+    RUN(flow__a_first_flight_of_padded_frames_waits_for_its_handler_too),
     RUN(flow__a_first_flight_over_the_buffer_ends_a_call_that_takes_nothing),
     RUN(flow__data_beyond_the_window_resets_the_stream),
     RUN(flow__a_window_holds_though_its_call_only_waits_to_reply),

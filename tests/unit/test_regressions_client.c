@@ -80,6 +80,92 @@ TEST(send_end__goes_out_once_there_is_room)
     SAID("D1. ");
 }
 
+/* ---- sleeping with work left ---- */
+
+static cgrpc_call *next_call; /* begun by a hook */
+static int restarts;          /* how often, at most */
+
+static void begin_next(cgrpc_call *call, cgrpc_status status)
+{
+    (void)call;
+    (void)status;
+    if (restarts-- > 0)
+        CHECK(cgrpc_start(channel, next_call, &rig_methods[UNARY],
+                          &rig_request, &rig_response, begin_next, NULL) ==
+              CGRPC_SUCCESS);
+}
+
+/* Another call waits for its window meanwhile, and nothing is written. */
+TEST(poll__gives_a_stream_to_a_call_that_a_hook_has_begun)
+{
+    start(&normal);
+    settings(1, INITIAL_WINDOW_SIZE, 0u);
+    begin(&one, UNARY, NULL); /* its request waits */
+    next_call = &three;
+    restarts = 1;
+    CHECK(cgrpc_start(channel, &two, &rig_methods[COLLECT], NULL,
+                      &rig_response, begin_next, NULL) == CGRPC_SUCCESS);
+    cgrpc_send_end(&two);
+    run();
+    SAID("D3. ");
+    wire_forget(&reader);
+    posting = true;
+    headers(3, END_STREAM, ANSWER "grpc-status: 5\n");
+    run_as_told();
+    CHECK(restarts == 0);
+    SAID("H5 ");
+}
+
+/* The first one never fits the buffer, the second one does. */
+TEST(poll__gives_a_stream_to_a_call_behind_one_that_is_too_large)
+{
+    static const cgrpc_metadata large = {
+        "x-a", "a text that is as long as the whole of the transmit buffer "
+        "is, so that no header block has room for it beside the rest", 0 };
+    cgrpc_options options = { 0 };
+    options.metadata = &large;
+    options.metadata_count = 1;
+    start(&narrow);
+    begin(&one, UNARY, &options);
+    begin(&two, COLLECT, NULL);
+    run_as_told();
+    ENDED(CGRPC_RESOURCE_EXHAUSTED);
+    SAID("H1 ");
+}
+
+/* A hook that starts its call again, while none can connect. */
+TEST(poll__returns_though_a_hook_begins_what_ends_at_once)
+{
+    start_desk(&normal);
+    refuse = 1;
+    next_call = &one;
+    restarts = 1000;
+    CHECK(cgrpc_start(channel, &one, &rig_methods[UNARY], &rig_request,
+                      &rig_response, begin_next, NULL) == CGRPC_SUCCESS);
+    CHECK(cgrpc_channel_poll(channel) == 0);
+    CHECK(restarts == 999);
+    CHECK(cgrpc_channel_poll(channel) == 0);
+    CHECK(restarts == 998);
+    restarts = 0;
+    CHECK(cgrpc_channel_poll(channel) != 0);
+}
+
+/* A loop that sends what it can, polls, and sleeps for as long as told. */
+TEST(poll__says_when_a_message_that_found_no_room_may_go)
+{
+    static const uint8_t zeros[TX];
+    cgrpc_bytes filling;
+    filling.data = zeros;
+    filling.len = TX - FRAME_HEAD - PREFIX;
+    start(&narrow);
+    begin(&one, COLLECT, NULL);
+    run();
+    CHECK(cgrpc_send(&one, &filling));
+    CHECK(!cgrpc_send(&one, &filling));
+    CHECK(cgrpc_channel_poll(channel) == 0);
+    CHECK(cgrpc_send(&one, &filling));
+}
+
 /* ---- the clock ---- */
 
 /* A time to retry that is 25 days old looks like one that is to come. */
@@ -115,6 +201,7 @@ TEST(call__that_could_not_start_is_over)
     CHECK(!cgrpc_send(&too_small, &message));
     CHECK(!cgrpc_wait(&too_small, 1000));
     CHECK(cgrpc_recv(&too_small, &message) == CGRPC_END);
+    CHECK(cgrpc_call_status(&too_small) == CGRPC_RESOURCE_EXHAUSTED);
     CHECK(cgrpc_call_message(&too_small)[0] == 0);
     cgrpc_send_end(&too_small);
     cgrpc_call_cancel(&too_small);
@@ -185,6 +272,10 @@ TESTS = {
     RUN(call__that_could_not_start_is_over),
     RUN(recv__survives_a_raw_message_that_was_dropped_meanwhile),
     RUN(send_end__goes_out_once_there_is_room),
+    RUN(poll__gives_a_stream_to_a_call_that_a_hook_has_begun),
+    RUN(poll__gives_a_stream_to_a_call_behind_one_that_is_too_large),
+    RUN(poll__returns_though_a_hook_begins_what_ends_at_once),
+    RUN(poll__says_when_a_message_that_found_no_room_may_go),
     RUN(channel__retries_after_the_clock_has_wrapped),
     RUN(client__fails_a_call_whose_informational_answer_ends_the_stream),
     RUN(channel_close__says_nothing_after_an_error_of_the_connection),

@@ -11,10 +11,11 @@
 #include "test.h"
 #include "server_rig.h"
 
-enum { MANY = 24, DEAD_MS = 250, MINUTE_MS = 60000, HOUR_MS = 3600000 };
+enum { MANY = 24, FRAME_HEAD = 9, PREFIX = 5, DEAD_MS = 250, MINUTE_MS = 60000, HOUR_MS = 3600000 };
 
 CGRPC_SERVER_DEFINE(big, 1, 2, 100000, 512, RIG_SCRATCH);
 CGRPC_SERVER_DEFINE(many, 1, MANY, 64, 128, RIG_SCRATCH);
+CGRPC_SERVER_DEFINE(three, 1, 3, 256, 128, RIG_SCRATCH);
 CGRPC_SERVER_DEFINE(two, 1, 2, 256, 128, RIG_SCRATCH);
 CGRPC_SERVER_DEFINE(small, 1, 1, 256, 128, RIG_SCRATCH);
 
@@ -210,6 +211,172 @@ TEST(slot__is_not_reset_before_the_frame_that_ends_it_is_read)
     QUIET();
 }
 
+/* ---- sleeping with work left ---- */
+
+static const uint8_t filling_bytes[128 - FRAME_HEAD - PREFIX];
+static cgrpc_call *heard; /* a chat that others speak to */
+static bool spoken;
+
+static cgrpc_status be_heard(cgrpc_call *call, const cgrpc_bytes *in,
+                             cgrpc_bytes *out)
+{
+    (void)in;
+    (void)out;
+    heard = call;
+    return cgrpc_recv_ended(call) ? CGRPC_OK : CGRPC_NEXT;
+}
+
+/* A handler that fills up the buffer, and finds no room for a message to the
+ * other call, whose turn has been. */
+static cgrpc_status speak_to_it(cgrpc_call *call, const cgrpc_bytes *in,
+                                cgrpc_bytes *out)
+{
+    cgrpc_bytes filling;
+    (void)call;
+    (void)in;
+    (void)out;
+    filling.data = filling_bytes;
+    filling.len = sizeof(filling_bytes);
+    while (cgrpc_send(heard, &filling))
+        ;
+    spoken = true;
+    return CGRPC_OK;
+}
+
+TEST(poll__says_when_there_is_room_for_a_message_that_another_call_sends)
+{
+    int shift;
+    for (shift = 0; shift < 2; shift++) { /* the one or the other goes first */
+        start(&two);
+        heard = NULL;
+        spoken = false;
+        on_call[CHAT] = be_heard;
+        on_call[LIST] = speak_to_it;
+        request(1, "Chat", "");
+        say(1, 0, "hello");
+        CHECK(heard != NULL);
+        request(3, "List", "");
+        if (shift) cgrpc_server_poll(server);
+        runs[CHAT] = 0;
+        record();
+        say(3, END_STREAM, "go");
+        send_record();
+        run_as_told();
+        CHECK(spoken);
+        CHECK(runs[CHAT] == 1); /* there is room: it was told so */
+    }
+}
+
+static void say_goodbye(cgrpc_call *call, cgrpc_status status)
+{
+    cgrpc_bytes bye = { (const uint8_t *)"bye", 3 };
+    (void)call;
+    (void)status;
+    CHECK(cgrpc_send(heard, &bye));
+}
+
+static cgrpc_status leave_with_a_word(cgrpc_call *call, const cgrpc_bytes *in,
+                                      cgrpc_bytes *out)
+{
+    (void)in;
+    (void)out;
+    victim = call;
+    cgrpc_call_on_end(call, say_goodbye);
+    return CGRPC_PENDING;
+}
+
+/* The hook runs when all was written, for the call has ended after its
+ * turn. */
+TEST(poll__sends_what_the_hook_of_a_call_says_that_another_one_has_ended)
+{
+    int shift;
+    for (shift = 0; shift < 3; shift++) { /* each of them may go first */
+        start(&three);
+        victim = heard = NULL;
+        on_call[CHAT] = be_heard;
+        on_call[LIST] = leave_with_a_word;
+        on_call[UNARY] = cancel_victim;
+        request(1, "Chat", "");
+        say(1, 0, "hello");
+        request(3, "List", "");
+        say(3, END_STREAM, "me too");
+        request(5, "Unary", "");
+        wire_forget(&peer->reader);
+        if (shift) cgrpc_server_poll(server);
+        if (shift > 1) cgrpc_server_poll(server);
+        record();
+        say(5, END_STREAM, "hi");
+        send_record();
+        run_as_told();
+        SAID("D1 \\00\\00\\00\\00\\03bye");
+    }
+}
+
+/* ---- the end of a server ---- */
+
+static void stop_in_hook(cgrpc_call *call, cgrpc_status status)
+{
+    (void)call;
+    (void)status;
+    cgrpc_server_stop(server);
+}
+
+static cgrpc_status end_with_a_stop(cgrpc_call *call, const cgrpc_bytes *in,
+                                    cgrpc_bytes *out)
+{
+    *out = *in;
+    cgrpc_call_on_end(call, stop_in_hook);
+    return CGRPC_PENDING;
+}
+
+/* It also ended the calls that were ending. */
+TEST(stop__may_come_from_a_hook)
+{
+    start(&two);
+    on_call[LIST] = end_with_a_stop;
+    request(1, "List", "");
+    say(1, END_STREAM, "hi");
+    reset(1, CANCEL);
+    CHECK(cgrpc_server_poll(server) != 0);
+    CHECK(cgrpc_server_idle(server));
+    dial(peer, 0);
+    greet();
+    request(1, "Unary", "");
+    say(1, END_STREAM, "hi");
+    SAID("D1 ");
+    CHECK(cgrpc_server_poll(server) != 0);
+    on_call[LIST] = end_with_a_stop;
+    request(3, "List", "");
+    say(3, END_STREAM, "hi");
+    cgrpc_server_stop(server); /* which runs the hook */
+    CHECK(cgrpc_server_idle(server));
+    CHECK(cgrpc_server_poll(server) != 0);
+}
+
+static cgrpc_status fill_and_stop(cgrpc_call *call, const cgrpc_bytes *in,
+                                  cgrpc_bytes *out)
+{
+    cgrpc_bytes filling;
+    (void)in;
+    (void)out;
+    filling.data = filling_bytes;
+    filling.len = sizeof(filling_bytes);
+    while (cgrpc_send(call, &filling))
+        ;
+    cgrpc_server_stop(server);
+    return CGRPC_PENDING;
+}
+
+TEST(stop__may_come_from_a_handler)
+{
+    start(&two);
+    on_call[LIST] = fill_and_stop;
+    request(1, "List", "");
+    say(1, END_STREAM, "hi");
+    CHECK(cgrpc_server_idle(server));
+    CHECK(cgrpc_server_poll(server) != 0);
+}
+
 /* ---- plain HTTP ---- */
 
 /* curl -I fails with a protocol error when DATA comes. */
@@ -289,6 +456,10 @@ TESTS = {
     RUN(slot__of_a_cancelled_call_is_free_for_the_next_stream),
     RUN(slot__is_not_held_for_an_upload_that_cannot_end),
     RUN(slot__is_not_reset_before_the_frame_that_ends_it_is_read),
+    RUN(poll__says_when_there_is_room_for_a_message_that_another_call_sends),
+    RUN(poll__sends_what_the_hook_of_a_call_says_that_another_one_has_ended),
+    RUN(stop__may_come_from_a_hook),
+    RUN(stop__may_come_from_a_handler),
     RUN(http__an_answer_to_head_has_no_content),
     RUN(http__a_405_names_the_method_that_is_allowed),
     RUN(drain__ends_though_a_header_block_is_never_finished),
