@@ -4299,7 +4299,7 @@ static void cg_conn_greet(cgrpc_conn *conn, uint32_t streams, uint32_t window)
 #if CGRPC_ERROR_TEXTS
 #define CG_TEXT(text) text
 #else
-#define CG_TEXT(text) NULL
+#define CG_TEXT(text) ((const char *)NULL) /* C++ asks for its type in ?: */
 #endif
 
 /* --- header blocks --- */
