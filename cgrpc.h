@@ -860,8 +860,8 @@ struct cgrpc_call {
     cgrpc_call *next;     /* on its connection's or channel's list */
     cgrpc_conn *conn;     /* NULL: has no stream (yet, or any more) */
     const cgrpc_method *method;
-    cgrpc_side *side;     /* its server or channel */
-    const cgrpc_serving *serving; /* server: whose handler runs */
+    cgrpc_side *side;     /* its server or channel; cg_call_clear() relies */
+    const cgrpc_serving *serving; /* on their order. Server: whose handler */
     const void *request;  /* client: the one message of a unary side */
     void *response;       /* client: where a unary answer goes */
     const uint8_t *rest;  /* encoded bytes that are still to be sent */
@@ -4695,12 +4695,15 @@ static bool cg_call_streams_in(const cgrpc_call *call)
             (call->is_server ? CGRPC_CLIENT_STREAM : CGRPC_SERVER_STREAM)) != 0;
 }
 
-/* Prepares a call object for a new RPC; its memory stays. */
+/* Prepares a call object for a new RPC; its memory stays. So does `side` of a
+ * server's: an ISR may be about to wake the call that was here before. */
 static void cg_call_clear(cgrpc_call *call, cgrpc_side *side, bool is_server)
 {
     uint8_t *memory = call->metadata.base;
     uint32_t rx_cap = call->rx_cap;
-    memset(call, 0, sizeof *call);
+    size_t rest = offsetof(cgrpc_call, serving);
+    memset(call, 0, offsetof(cgrpc_call, side));
+    memset((uint8_t *)call + rest, 0, sizeof *call - rest);
     call->rx_cap = rx_cap;
     call->side = side;
     call->is_server = is_server;
