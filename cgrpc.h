@@ -4802,12 +4802,13 @@ static bool cg_rx_count(cgrpc_call *call, uint32_t len)
 
 /* --- sending --- */
 
-/* A message that waited may go now. */
+/* A message that waited may go now, or the headers before it, which need no
+ * window. */
 static bool cg_call_has_room(const cgrpc_call *call)
 {
     const cgrpc_conn *conn = call->conn;
-    int32_t least = 1;
-    if (!CGRPC_REPLAY && call->tx_need > CG_FRAME_HEAD)
+    int32_t least = call->headers_out ? 1 : INT32_MIN;
+    if (!CGRPC_REPLAY && call->headers_out && call->tx_need > CG_FRAME_HEAD)
         least = (int32_t)(call->tx_need - CG_FRAME_HEAD);
     return conn && call->stage == CG_OPEN && call->tx_window >= least &&
            conn->tx_window >= least && cg_tx_room(conn) >= call->tx_need &&
