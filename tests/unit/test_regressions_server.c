@@ -11,7 +11,8 @@
 #include "test.h"
 #include "server_rig.h"
 
-enum { MANY = 24, FRAME_HEAD = 9, PREFIX = 5, DEAD_MS = 250, MINUTE_MS = 60000, HOUR_MS = 3600000 };
+enum { MANY = 24, FRAME_HEAD = 9, PREFIX = 5, DEAD_MS = 250,
+       MINUTE_MS = 60000, HOUR_MS = 3600000 };
 
 CGRPC_SERVER_DEFINE(big, 1, 2, 100000, 512, RIG_SCRATCH);
 CGRPC_SERVER_DEFINE(many, 1, MANY, 64, 128, RIG_SCRATCH);
@@ -213,7 +214,7 @@ TEST(slot__is_not_reset_before_the_frame_that_ends_it_is_read)
 
 /* ---- sleeping with work left ---- */
 
-static const uint8_t filling_bytes[128 - FRAME_HEAD - PREFIX];
+static uint8_t filling_bytes[128 - FRAME_HEAD - PREFIX];
 static cgrpc_call *heard; /* a chat that others speak to */
 static bool spoken;
 
