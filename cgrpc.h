@@ -867,8 +867,8 @@ struct cgrpc_call {
     cgrpc_call *next;     /* on its connection's or channel's list */
     cgrpc_conn *conn;     /* NULL: has no stream (yet, or any more) */
     const cgrpc_method *method;
-    cgrpc_side *side;     /* its server or channel */
-    const cgrpc_serving *serving; /* server: whose handler runs */
+    cgrpc_side *side;     /* its server or channel; cg_call_clear() relies */
+    const cgrpc_serving *serving; /* on their order. Server: whose handler */
     const void *request;  /* client: the one message of a unary side */
     void *response;       /* client: where a unary answer goes */
     const uint8_t *rest;  /* encoded bytes that are still to be sent */
@@ -4309,7 +4309,7 @@ static void cg_conn_greet(cgrpc_conn *conn, uint32_t streams, uint32_t window)
 #if CGRPC_ERROR_TEXTS
 #define CG_TEXT(text) text
 #else
-#define CG_TEXT(text) NULL
+#define CG_TEXT(text) ((const char *)NULL) /* C++ asks for its type in ?: */
 #endif
 
 /* --- header blocks --- */
@@ -4705,12 +4705,15 @@ static bool cg_call_streams_in(const cgrpc_call *call)
             (call->is_server ? CGRPC_CLIENT_STREAM : CGRPC_SERVER_STREAM)) != 0;
 }
 
-/* Prepares a call object for a new RPC; its memory stays. */
+/* Prepares a call object for a new RPC; its memory stays. So does `side` of a
+ * server's: an ISR may be about to wake the call that was here before. */
 static void cg_call_clear(cgrpc_call *call, cgrpc_side *side, bool is_server)
 {
     uint8_t *memory = call->metadata.base;
     uint32_t rx_cap = call->rx_cap;
-    memset(call, 0, sizeof *call);
+    size_t rest = offsetof(cgrpc_call, serving);
+    memset(call, 0, offsetof(cgrpc_call, side));
+    memset((uint8_t *)call + rest, 0, sizeof *call - rest);
     call->rx_cap = rx_cap;
     call->side = side;
     call->is_server = is_server;
@@ -4809,12 +4812,13 @@ static bool cg_rx_count(cgrpc_call *call, uint32_t len)
 
 /* --- sending --- */
 
-/* A message that waited may go now. */
+/* A message that waited may go now, or the headers before it, which need no
+ * window. */
 static bool cg_call_has_room(const cgrpc_call *call)
 {
     const cgrpc_conn *conn = call->conn;
-    int32_t least = 1;
-    if (!CGRPC_REPLAY && call->tx_need > CG_FRAME_HEAD)
+    int32_t least = call->headers_out ? 1 : INT32_MIN;
+    if (!CGRPC_REPLAY && call->headers_out && call->tx_need > CG_FRAME_HEAD)
         least = (int32_t)(call->tx_need - CG_FRAME_HEAD);
     return conn && call->stage == CG_OPEN && call->tx_window >= least &&
            conn->tx_window >= least && cg_tx_room(conn) >= call->tx_need &&

@@ -235,6 +235,34 @@ TEST(flow__a_message_larger_than_buffer_and_window_goes_out_in_parts)
         }
 }
 
+/* Windows of a few bytes, of the stream or of the connection, and a buffer
+ * that drains by a few: each byte is sent once, in its place. */
+TEST(flow__a_message_in_parts_of_any_size_arrives_byte_by_byte)
+{
+    static const size_t sizes[] = { 0, 1, 59, 60, 61, 123, 124, 125, 300 };
+    size_t i;
+    uint32_t step, lane;
+    for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+        for (step = 1; step <= 70 && !test_failures; step += step < 9 ? 1 : 30)
+            for (lane = 0; lane <= 11; lane += 11) {
+                size_t turns = 0;
+                ask_for_big(&tiny, sizes[i]);
+                change_at = 0;
+                settings(1, INITIAL_WINDOW_SIZE, step);
+                if (lane) peer->pipe.lanes[1].capacity = lane;
+                request(1, "List", "");
+                say(1, END_STREAM, "x");
+                while (!wire_line(&peer->reader, "H1.") && turns++ < 400)
+                    credit(1, step);
+                SAID("H1. grpc-status=0");
+                gather(&peer->reader, 1);
+                CHECK(turns <= sizes[i] / step + 5);
+                CHECK(got_len == sizes[i] + 5);
+                CHECK(wire_value(got + 1, 4) == sizes[i]);
+                CHECK(memcmp(got + 5, big, sizes[i]) == 0);
+            }
+}
+
 TEST(flow__a_message_that_changes_between_its_parts_resets_the_stream)
 {
     ask_for_big(&normal, 5000);
@@ -557,6 +585,7 @@ TESTS = {
     RUN(flow__the_connection_window_stops_all_streams_and_lets_them_go_on),
     RUN(flow__frames_are_as_large_as_the_peer_takes_them),
     RUN(flow__a_message_larger_than_buffer_and_window_goes_out_in_parts),
+    RUN(flow__a_message_in_parts_of_any_size_arrives_byte_by_byte),
     RUN(flow__a_message_that_changes_between_its_parts_resets_the_stream),
     RUN(flow__credit_never_passes_the_room_that_there_is),
     RUN(flow__gives_no_credit_for_bytes_of_a_frame_that_are_still_to_come),

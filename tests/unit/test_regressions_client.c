@@ -65,7 +65,7 @@ TEST(recv__survives_a_raw_message_that_was_dropped_meanwhile)
 /* The only thing left to say, when the buffer is full to the last byte. */
 TEST(send_end__goes_out_once_there_is_room)
 {
-    static const uint8_t zeros[TX];
+    static uint8_t zeros[TX];
     cgrpc_bytes filling;
     filling.data = zeros;
     filling.len = TX - FRAME_HEAD - PREFIX;
@@ -153,7 +153,7 @@ TEST(poll__returns_though_a_hook_begins_what_ends_at_once)
 /* A loop that sends what it can, polls, and sleeps for as long as told. */
 TEST(poll__says_when_a_message_that_found_no_room_may_go)
 {
-    static const uint8_t zeros[TX];
+    static uint8_t zeros[TX];
     cgrpc_bytes filling;
     filling.data = zeros;
     filling.len = TX - FRAME_HEAD - PREFIX;

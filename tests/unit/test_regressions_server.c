@@ -11,7 +11,8 @@
 #include "test.h"
 #include "server_rig.h"
 
-enum { MANY = 24, FRAME_HEAD = 9, PREFIX = 5, DEAD_MS = 250, MINUTE_MS = 60000, HOUR_MS = 3600000 };
+enum { MANY = 24, FRAME_HEAD = 9, PREFIX = 5, DEAD_MS = 250,
+       MINUTE_MS = 60000, HOUR_MS = 3600000 };
 
 CGRPC_SERVER_DEFINE(big, 1, 2, 100000, 512, RIG_SCRATCH);
 CGRPC_SERVER_DEFINE(many, 1, MANY, 64, 128, RIG_SCRATCH);
@@ -213,7 +214,7 @@ TEST(slot__is_not_reset_before_the_frame_that_ends_it_is_read)
 
 /* ---- sleeping with work left ---- */
 
-static const uint8_t filling_bytes[128 - FRAME_HEAD - PREFIX];
+static uint8_t filling_bytes[128 - FRAME_HEAD - PREFIX];
 static cgrpc_call *heard; /* a chat that others speak to */
 static bool spoken;
 
@@ -310,6 +311,32 @@ TEST(poll__sends_what_the_hook_of_a_call_says_that_another_one_has_ended)
         run_as_told();
         SAID("D1 \\00\\00\\00\\00\\03bye");
     }
+}
+
+static cgrpc_status send_initial(cgrpc_call *call, const cgrpc_bytes *in,
+                                 cgrpc_bytes *out)
+{
+    (void)in;
+    (void)out;
+    return cgrpc_send_initial(call) ? CGRPC_NEXT : CGRPC_PENDING;
+}
+
+/* A client that opens no window before it has the headers. */
+TEST(send_initial__waits_for_room_but_for_no_window)
+{
+    int i;
+    start(&two);
+    settings(1, INITIAL_WINDOW_SIZE, 0u);
+    on_call[CHAT] = send_initial;
+    request(1, "Chat", "");
+    wire_forget(&peer->reader);
+    record();
+    for (i = 0; i < 7; i++) ping("12345678"); /* their answers fill it */
+    say(1, 0, "hello");
+    send_record();
+    run_as_told();
+    SAID("H1 ");
+    CHECK(runs[CHAT] == 2);
 }
 
 /* ---- the end of a server ---- */
@@ -458,6 +485,7 @@ TESTS = {
     RUN(slot__is_not_reset_before_the_frame_that_ends_it_is_read),
     RUN(poll__says_when_there_is_room_for_a_message_that_another_call_sends),
     RUN(poll__sends_what_the_hook_of_a_call_says_that_another_one_has_ended),
+    RUN(send_initial__waits_for_room_but_for_no_window),
     RUN(stop__may_come_from_a_hook),
     RUN(stop__may_come_from_a_handler),
     RUN(http__an_answer_to_head_has_no_content),
