@@ -79,7 +79,9 @@ def die(text):
 def run_quietly(what, command, **keywords):
     """Runs `command`, its output in a log file, and shows on stderr what it
     is and how long it takes. Raises Missing with the log's end if it fails."""
-    log = os.path.join(cache_dir("logs"), re.sub(r"\W+", "-", what) + ".log")
+    # A file's name has at most 255 bytes, and `what` may list forty packages.
+    log = os.path.join(cache_dir("logs"),
+                       re.sub(r"\W+", "-", what)[:100] + ".log")
     live = sys.stderr.isatty()
     began = time.monotonic()
     print(what + " ...", end="", file=sys.stderr, flush=True)

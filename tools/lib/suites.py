@@ -42,9 +42,6 @@ INTEROP = GRPC + (
     "dpkg-dev")
 PEERS = INTEROP + ("g++", "libgrpc++-dev", "libprotobuf-dev", "libabsl-dev",
                    "pkg-config")
-GO_SUITES = ("conformance", "tools")  # they build Go programmes
-GO_SUITES = ("conformance", "tools", "proxies")  # they build Go programmes
-GO_SUITES = ("conformance", "tools", "proxies", "etcd")  # they build Go programmes
 MULTILIB = ("gcc-multilib", "g++-multilib", "pkg-config", "dpkg-dev")
 
 # A step of a suite: what it is called, and the command. `counts` False: the
