@@ -348,7 +348,9 @@ class Tonic(Peer):
             self.version = re.search(r'name = "tonic"\nversion = "([^"]+)"',
                                      lock.read()).group(1)
         if not shutil.which("cargo"):
-            deps.apt("cargo")
+            # Debian 12's cargo is of 2022; cargo-web is kept new, for browsers
+            deps.apt("cargo-web" if deps.known_package("cargo-web")
+                     else "cargo")
         said = subprocess.run(["rustc", "--version"], capture_output=True,
                               text=True).stdout
         found = re.search(r"(\d+)\.(\d+)", said)
