@@ -315,6 +315,7 @@ def choose(names):
 
 
 def main():
+    sys.argv[0] = "tools/test"  # as errors name it
     parser = argparse.ArgumentParser(
         prog="tools/test", description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter)
