@@ -123,6 +123,15 @@ def table_only(text, skipped):
                      if one.startswith("|") and not one.startswith(starts))
 
 
+def show(rows):
+    print("table: what the outside suites found: cases passed of cases run")
+    for row in rows:
+        print("  %-24s %-36s our %-8s %4d of %4d" % (
+            row["suite"], row["peer"], row["ours"], row["passed"],
+            row["run"]))
+    print()
+
+
 def check(rows):
     committed, measured = "", render(rows)
     if os.path.exists(MATRIX):
@@ -159,6 +168,7 @@ def main():
             deps.die("nothing is written")
         end(0, 0, 1)
     rows = [row for name in SOURCES for row in found[name]]
+    show(rows)
     if options.check:
         check(rows)
     for row in rows:

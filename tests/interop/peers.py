@@ -210,7 +210,8 @@ def table(outcomes, cases):
     for outcome in outcomes:
         columns.setdefault(outcome.peer.name, []).append(outcome)
     width = max(len(case) for case in cases) + 1
-    print("\n%*s" % (-width, "") + "".join("%-17s" % n for n in columns))
+    print("\ntable: the peers, by case; S: our server, C: our client")
+    print("%*s" % (-width, "peer:") + "".join("%-17s" % n for n in columns))
     print("%*s" % (-width, "our part:") + "".join(
         "%-17s" % ("both" if len(pair) == 1 else "S     C")
         for pair in columns.values()))

@@ -29,6 +29,8 @@ LOG = os.path.join(ROOT, "build", "log")
 PYTHON = sys.executable
 COUNTS = re.compile(r"^(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
 SKIP = re.compile(r"^\s*skip(?:ped)?:? (.+)$", re.M | re.I)
+# What a suite found, for everybody to see: up to an empty line.
+TABLE = re.compile(r"^table: (.+\n(?:.+\n)+)", re.M)
 
 BUILD = ("gcc", "libc6-dev", "cmake", "ninja-build", "protobuf-compiler",
          "nanopb", "libnanopb-dev", "python3-protobuf", "grpc-proto")
@@ -285,6 +287,8 @@ def run_suite(suite, total, built):
                      "%d passed, %d failed%s" % (
                          passed, failed, ", %d skipped" % len(skips)
                          if skips else ""))
+        for table in TABLE.findall(output):
+            print("\n" + table)
         if failed:
             total.broken.append("%s: %s, see build/log/%s.txt" % (
                 suite.name, one.name, suite.name))
