@@ -519,7 +519,7 @@ def newer_etcd():
     with deps.Lock("go"):
         if not os.path.exists(path):
             with open(os.path.join(place, "go.mod"), "w") as file:
-                file.write("module tool\n\ngo 1.24\n\nrequire "
+                file.write("module tool\n\ngo 1.26\n\nrequire "
                            "go.etcd.io/etcd/server/v3 %s\n" % pinned)
             deps.run_quietly("building etcd " + pinned, [
                 "go", "build", "-o", path, "go.etcd.io/etcd/server/v3"],
