@@ -4,8 +4,8 @@
  *   All four kinds of RPC, on both sides, over real HTTP/2 (RFC 9113) with
  *   real HPACK (RFC 7541): deadlines, cancellation, metadata, flow control,
  *   status details. Messages are nanopb structs or raw bytes. It is made to
- *   talk to every other gRPC implementation as that one is; the tests hold
- *   it against Python's grpcio, the C core, in both directions.
+ *   talk to every other gRPC implementation as that one is: the tests run
+ *   gRPC's interop cases with eight of them, in both directions.
  *   No heap, no threads, no mutable globals. The core does no I/O: it eats
  *   bytes, makes bytes and asks for the time; port/ joins it to sockets.
  *   All RAM stands in objects that you define, so sizeof and the linker's
@@ -53,7 +53,7 @@
  *     static const hello_Greeter_handlers handlers = { say_hello };
  *     static const cgrpc_serving services[] = {
  *         hello_Greeter_SERVING(&handlers) };
- *     CGRPC_SERVER_DEFINE(server, 2, 4, hello_Greeter_MAX_REQUEST, 256,
+ *     CGRPC_SERVER_DEFINE(server, 2, 4, hello_Greeter_RX_BYTES, 256,
  *                         hello_Greeter_SCRATCH);
  *     CGRPC_POSIX_DEFINE(posix, 2);
  *
@@ -214,25 +214,28 @@
 #endif
 
 /* Texts of cgrpc_result_text and cgrpc_status_text, and the reasons that
- * travel in grpc-message. About 2.2 KB of flash. */
+ * travel in grpc-message. About 2.1 KB of flash. */
 #ifndef CGRPC_ERROR_TEXTS
 #define CGRPC_ERROR_TEXTS 1
 #endif
 
-/* 1: keep the text of all metadata, not of registered keys only. It then
- * needs a larger CGRPC_METADATA_BYTES: a request of grpc-go brings about 60
- * bytes. (2 keeps every field as it came, for tests of the decoder.) */
+/* 1: keep the text of all metadata, not of registered keys only. About 0.3 KB
+ * of flash, and a larger CGRPC_METADATA_BYTES: a request of grpc-go brings
+ * about 60 bytes. (2 keeps every field as it came, for tests of the
+ * decoder.) */
 #ifndef CGRPC_METADATA_ALL
 #define CGRPC_METADATA_ALL 0
 #endif
 
-/* Huffman-code the texts that are sent where that is shorter. */
+/* Huffman-code the texts that are sent where that is shorter. About 0.2 KB of
+ * flash. */
 #ifndef CGRPC_HUFFMAN_ENCODE
 #define CGRPC_HUFFMAN_ENCODE 1
 #endif
 
 /* Send messages that no buffer or window holds whole, by encoding them
- * several times. Off, such a message is refused with RESOURCE_EXHAUSTED. */
+ * several times. Off, such a message is refused with RESOURCE_EXHAUSTED.
+ * About 0.1 KB of flash. */
 #ifndef CGRPC_REPLAY
 #define CGRPC_REPLAY 1
 #endif
@@ -243,8 +246,8 @@
 #define CGRPC_HPACK_TABLE_BYTES 4096
 #endif
 
-/* Header fields that our side keeps in the peer's table: one pointer and
- * 2 bytes of RAM a connection each. */
+/* Header fields that our side keeps in the peer's table: a pointer and a byte
+ * of RAM a connection each. */
 #ifndef CGRPC_HPACK_CACHE
 #define CGRPC_HPACK_CACHE 8
 #endif
@@ -280,7 +283,7 @@
 #endif
 
 #if CGRPC_HPACK_TABLE_BYTES < 4096 || CGRPC_HPACK_TABLE_BYTES > 16384
-#error "CGRPC_HPACK_TABLE_BYTES must be 4096 to 16384: a smaller table breaks peers that use 4096 before they read our settings"
+#error "CGRPC_HPACK_TABLE_BYTES must be 4096 to 16384: peers begin with 4096"
 #endif
 #if CGRPC_HPACK_CACHE < 4 || CGRPC_HPACK_CACHE > 64
 #error "CGRPC_HPACK_CACHE must be 4 to 64"
@@ -292,7 +295,7 @@
 #error "CGRPC_STATE_BYTES must be 8 to 65536"
 #endif
 #if CGRPC_ABUSE_BURST < 100
-#error "CGRPC_ABUSE_BURST must be at least 100: honest peers ping and credit a lot"
+#error "CGRPC_ABUSE_BURST must be at least 100: honest peers ping a lot"
 #endif
 #if !CGRPC_SERVER && !CGRPC_CLIENT
 #error "CGRPC_SERVER and CGRPC_CLIENT are both 0: leave at least one of them on"
@@ -549,89 +552,6 @@ cgrpc_bytes cgrpc_call_details(const cgrpc_call *call);
 const char *cgrpc_result_text(cgrpc_result result);
 const char *cgrpc_status_text(cgrpc_status status);
 
-
-/* The metadata memory of one call: records, one after the other. */
-typedef struct cgrpc_arena {
-    uint8_t *base;
-    uint16_t len, cap;
-} cgrpc_arena;
-
-/* What a side understands; constant once it is made. */
-typedef struct cgrpc_vocabulary {
-    const char *const *keys; /* metadata that is kept */
-    const cgrpc_serving *services;
-    size_t service_count;
-    uint8_t key_count;
-    uint8_t wanted[8]; /* a bit for each name id below 64 */
-} cgrpc_vocabulary;
-
-/* What a server or a channel is to its connections and calls; it stands
- * first in both. */
-typedef struct cgrpc_side {
-    cgrpc_port *port; /* NULL: its init has failed, or was not called */
-    cgrpc_vocabulary words;
-    volatile uint8_t woken; /* one of its calls is */
-    bool running;           /* it is being polled */
-} cgrpc_side;
-
-/* A field of the peer's dynamic table: sizes and meaning, no text. */
-typedef struct cgrpc_hpack_entry {
-    uint16_t size; /* as RFC 7541, 4.1 counts; top bit: its name is wanted */
-    uint16_t name_len;
-    uint32_t what; /* name id in the top 8 bits, the value's meaning below */
-} cgrpc_hpack_entry;
-
-/* Bytes in the making. */
-typedef struct cg_writer {
-    uint8_t *out;
-    size_t len, cap; /* `len` counts on, so that it says what is needed */
-    bool full; /* something did not fit: what was written is worthless */
-} cg_writer;
-
-/* Small members first: a Cortex-M reaches them with short instructions. */
-typedef struct cgrpc_hpack_decoder {
-    uint8_t state, kind, shift;   /* of the parser, of the integer */
-    uint8_t name, flags;          /* of this field */
-    uint8_t first, last, unit;    /* bytes of the text */
-    uint8_t huffman_byte;         /* the latest, with so many bits left: */
-    uint8_t huffman_bits;
-    uint8_t huffman_size;         /* bits of a code that is incomplete; */
-    uint8_t huffman_code;         /* which it is of the longer ones; */
-    uint8_t huffman_rank;         /* and how many are shorter */
-    uint8_t sextets, spare;       /* of base64: bits, and how many */
-    bool huffman, in_value, began, bad, keep, base64, padded;
-    bool text_lost;               /* a text was asked for that is gone */
-    uint16_t which;               /* tag of the records of this block */
-    uint16_t limit;               /* the largest table a peer may choose */
-    uint16_t max, used;           /* bytes: what it chose, what is taken */
-    uint16_t count, head;         /* entries, and where the newest is */
-    uint16_t name_len, len;       /* of name and text; they saturate */
-    uint16_t record, mark;        /* in `text`: the record, its value */
-    uint16_t matched;             /* bytes of `word` */
-    uint16_t ordinal;             /* of `word` in its list, from 1 */
-    uint32_t number;              /* integer; then bytes left of a string */
-    uint32_t value;
-    const char *word;             /* the candidate that still matches */
-    cg_writer text;               /* records of this field, if `keep` */
-    cgrpc_arena *arena;           /* where the texts of this block go */
-    cgrpc_arena store;            /* texts that table entries refer to */
-    const cgrpc_vocabulary *vocabulary;
-    uint32_t what;                /* the field, once it is complete */
-    cgrpc_hpack_entry table[CGRPC_HPACK_TABLE_BYTES / 32];
-} cgrpc_hpack_decoder;
-
-/* What our side put into the peer's table: constants only, never evicted,
- * so the entry i has the number i. */
-typedef struct cgrpc_hpack_encoder {
-    struct cgrpc_hpack_mark {
-        uint16_t used;
-        uint8_t count;
-        bool resize; /* the next block begins with size updates */
-    } at;            /* what a block changes */
-    uint16_t limit;  /* of the peer's table; never over 4096 */
-    uint8_t names[CGRPC_HPACK_CACHE];
-    const void *keys[CGRPC_HPACK_CACHE]; /* identity of the value */
-} cgrpc_hpack_encoder;
 /* ======================================================================
  * >>client_api
  * ====================================================================== */
@@ -658,7 +578,8 @@ typedef cgrpc_end_hook cgrpc_done;
  * cgrpc_unary    begins, waits for and ends a unary call. Never inside a
  *                handler or hook of the same channel.
  * cgrpc_wait     runs the channel until `call` can go on (a message came,
- *                room opened) or `ms` have passed. false: the call ended. */
+ *                room opened) or `ms` have passed. false: the call ended, or
+ *                this is no place to wait (CGRPC_LOG says why). */
 cgrpc_result cgrpc_start(cgrpc_channel *channel, cgrpc_call *call,
                          const cgrpc_method *method, const void *request,
                          void *response, cgrpc_done done,
@@ -746,7 +667,7 @@ cgrpc_channel_state cgrpc_channel_get_state(const cgrpc_channel *channel);
  * ====================================================================== */
 
 typedef struct cgrpc_server_desc {
-    cgrpc_port *port; /* only `now` is used */
+    cgrpc_port *port; /* of its functions only `now` is called */
     const cgrpc_serving *services;
     size_t service_count;
     const char *const *keys; /* request metadata to keep; ":authority" too */
@@ -766,7 +687,9 @@ typedef struct cgrpc_server_memory {
 /* Declares a server, static, with all of its memory.
  *   CONNS    connections at a time
  *   CALLS    calls in flight, over all connections
- *   RX_BYTES the largest request message (encoded)
+ *   RX_BYTES the largest request (encoded), or reply of a unary side, which
+ *            waits there when it finds no room: the generated
+ *            Service_RX_BYTES, and what newer clients may add to a message
  *   TX_BYTES the buffer a connection sends from: at least 128; 256 is
  *            little, 1024 good
  *   SCRATCH  decoded request + reply: the generated Service_SCRATCH (of
@@ -799,8 +722,8 @@ cgrpc_result cgrpc_server_init_(cgrpc_server *server,
                                 size_t layout);
 
 /* For ports: a client has connected. `peer` is its address as text, kept by
- * pointer until the stream is closed. CGRPC_E_BUSY: no connection is free
- * (the stream stays the caller's). */
+ * pointer until the stream is closed. CGRPC_E_BUSY: no connection is free;
+ * CGRPC_E_STATE: its init has failed. The stream then stays the caller's. */
 cgrpc_result cgrpc_server_accept(cgrpc_server *server, const cgrpc_io *io,
                                  const char *peer);
 
@@ -827,6 +750,89 @@ void cgrpc_server_stop(cgrpc_server *server);
     ((TX_BYTES) + CGRPC_TX_RESERVE + CGRPC_METADATA_BYTES)
 #define CGRPC_CALL_BYTES(RX_BYTES)                                        \
     (CGRPC_MAX(RX_BYTES, 8) + 5 + CGRPC_METADATA_BYTES)
+
+/* The metadata memory of one call: records, one after the other. */
+typedef struct cgrpc_arena {
+    uint8_t *base;
+    uint16_t len, cap;
+} cgrpc_arena;
+
+/* What a side understands; constant once it is made. */
+typedef struct cgrpc_vocabulary {
+    const char *const *keys; /* metadata that is kept */
+    const cgrpc_serving *services;
+    size_t service_count;
+    uint8_t key_count;
+    uint8_t wanted[8]; /* a bit for each name id below 64 */
+} cgrpc_vocabulary;
+
+/* What a server or a channel is to its connections and calls; it stands
+ * first in both. */
+typedef struct cgrpc_side {
+    cgrpc_port *port; /* NULL: its init has failed, or was not called */
+    cgrpc_vocabulary words;
+    volatile uint8_t woken; /* one of its calls is */
+    bool running;           /* it is being polled */
+} cgrpc_side;
+
+/* A field of the peer's dynamic table: sizes and meaning, no text. */
+typedef struct cgrpc_hpack_entry {
+    uint16_t size; /* as RFC 7541, 4.1 counts; top bit: its name is wanted */
+    uint16_t name_len;
+    uint32_t what; /* name id in the top 8 bits, the value's meaning below */
+} cgrpc_hpack_entry;
+
+/* Bytes in the making. */
+typedef struct cg_writer {
+    uint8_t *out;
+    size_t len, cap; /* `len` counts on, so that it says what is needed */
+    bool full; /* something did not fit: what was written is worthless */
+} cg_writer;
+
+/* Small members first: a Cortex-M reaches them with short instructions. */
+typedef struct cgrpc_hpack_decoder {
+    uint8_t state, kind, shift;   /* of the parser, of the integer */
+    uint8_t name, flags;          /* of this field */
+    uint8_t first, last, unit;    /* bytes of the text */
+    uint8_t huffman_byte;         /* the latest, with so many bits left: */
+    uint8_t huffman_bits;
+    uint8_t huffman_size;         /* bits of a code that is incomplete; */
+    uint8_t huffman_code;         /* which it is of the longer ones; */
+    uint8_t huffman_rank;         /* and how many are shorter */
+    uint8_t sextets, spare;       /* of base64: bits, and how many */
+    bool huffman, in_value, began, bad, keep, base64, padded;
+    bool text_lost;               /* a text was asked for that is gone */
+    uint16_t which;               /* tag of the records of this block */
+    uint16_t limit;               /* the largest table a peer may choose */
+    uint16_t max, used;           /* bytes: what it chose, what is taken */
+    uint16_t count, head;         /* entries, and where the newest is */
+    uint16_t name_len, len;       /* of name and text; they saturate */
+    uint16_t record, mark;        /* in `text`: the record, its value */
+    uint16_t matched;             /* bytes of `word` */
+    uint16_t ordinal;             /* of `word` in its list, from 1 */
+    uint32_t number;              /* integer; then bytes left of a string */
+    uint32_t value;
+    const char *word;             /* the candidate that still matches */
+    cg_writer text;               /* records of this field, if `keep` */
+    cgrpc_arena *arena;           /* where the texts of this block go */
+    cgrpc_arena store;            /* texts that table entries refer to */
+    const cgrpc_vocabulary *vocabulary;
+    uint32_t what;                /* the field, once it is complete */
+    cgrpc_hpack_entry table[CGRPC_HPACK_TABLE_BYTES / 32];
+} cgrpc_hpack_decoder;
+
+/* What our side put into the peer's table, oldest first; nothing is evicted.
+ * A key of NULL: an entry that is only there for its name. */
+typedef struct cgrpc_hpack_encoder {
+    struct cgrpc_hpack_mark {
+        uint16_t used;
+        uint8_t count;
+        bool resize; /* the next block begins with size updates */
+    } at;            /* what a block changes */
+    uint16_t limit;  /* of the peer's table; never over 4096 */
+    uint8_t names[CGRPC_HPACK_CACHE];
+    const void *keys[CGRPC_HPACK_CACHE]; /* the constants' addresses */
+} cgrpc_hpack_encoder;
 
 /* Bytes stand first: small offsets make small code. Flags that are looked at
  * often are bytes too. */
@@ -883,7 +889,7 @@ struct cgrpc_call {
 typedef struct cgrpc_head {
     uint8_t flags;  /* of all fields together: CG_FIELD_... */
     uint16_t seen;  /* a bit a slot */
-    uint32_t value[13];
+    uint32_t value[13]; /* by slot: CG_HAS_... */
 } cgrpc_head;
 
 /* The last streams that ended, so that late frames are known, and the
@@ -937,7 +943,7 @@ struct cgrpc_conn {
     int32_t our_window;   /* ours, announced */
     int32_t tx_window;    /* connection flow control, as in a call */
     int32_t rx_window;
-    int32_t rx_top;
+    int32_t rx_top;       /* what rx_window is filled up to */
     uint32_t bucket;      /* cheap frames still tolerated */
     uint32_t bucket_time;
     uint32_t moved;       /* when bytes last went out, or came to wait */
@@ -1046,6 +1052,7 @@ extern "C" {
 #endif
 
 static size_t cg_min(size_t a, size_t b) { return a < b ? a : b; }
+static uint32_t cg_min32(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 static uint16_t cg_get16(const uint8_t *in)
 {
@@ -1056,6 +1063,17 @@ static void cg_set16(uint8_t *out, size_t value)
 {
     out[0] = (uint8_t)(value >> 8);
     out[1] = (uint8_t)value;
+}
+
+static uint32_t cg_get24(const uint8_t *in)
+{
+    return (uint32_t)in[0] << 16 | cg_get16(in + 1);
+}
+
+static void cg_set24(uint8_t *out, uint32_t value)
+{
+    out[0] = (uint8_t)(value >> 16);
+    cg_set16(out + 1, value & 0xFFFF);
 }
 
 static uint32_t cg_get32(const uint8_t *in)
@@ -1073,6 +1091,12 @@ static void cg_set32(uint8_t *out, uint32_t value)
 static bool cg_time_reached(uint32_t now, uint32_t then)
 {
     return (uint32_t)(now - then) < 0x80000000u;
+}
+
+/* Milliseconds from `now` until `then`; 0 when it has passed. */
+static uint32_t cg_time_left(uint32_t then, uint32_t now)
+{
+    return cg_time_reached(now, then) ? 0 : then - now;
 }
 
 /* Of a C string. Bounded, and so never a call of strlen. */
@@ -1110,8 +1134,9 @@ static void cg_put_bytes(cg_writer *w, const void *data, size_t len)
  * the meaning of each field, which is all that eviction and a server need;
  * texts are kept only for wanted names, in the call's arena and, for the
  * fields of the table, in a store beside it.
- * Out: constants are put into the peer's table until that or our cache of
- * them is full; nothing is evicted, and no user's value is put there.
+ * Out: constants, and each of gRPC's own names with its first short value,
+ * are put into the peer's table until that or our cache of them is full;
+ * nothing is evicted, and no metadata of the user's is put there.
  * Never: allocates, or matches a text by anything but its bytes.
  * ====================================================================== */
 
@@ -1164,6 +1189,7 @@ enum {
     CG_SCHEME_HTTP = 1,
     CG_SCHEME_HTTPS = 2,
     CG_TE_TRAILERS = 1,
+    CG_TYPE_NONE = 0,       /* none, or not gRPC's */
     CG_TYPE_GRPC = 1,       /* application/grpc, application/grpc+proto */
     CG_TYPE_GRPC_OTHER = 2, /* application/grpc+anything else */
     CG_ENCODING_IDENTITY = 1,
@@ -1939,8 +1965,8 @@ static uint32_t cg_timeout_value(uint32_t count, unsigned unit)
 /* Of application/grpc+ and any subtype. */
 #define CG_TYPE_PLUS 17
 
-/* The names whose values are compared with words: length and text of each,
- * and a 0. */
+/* The values that mean something, by name: its id, the words, each with its
+ * length in front, and a 0. The number of a word is its meaning. */
 static const char CG_WORDS[] =
     "\2" "\4" "POST" "\3" "GET" "\4" "HEAD" "\0"
     "\4" "\4" "http" "\5" "https" "\0"
@@ -2086,6 +2112,7 @@ static void cg_hpack_end_value(cgrpc_hpack_decoder *d)
         cg_table_add(d, what);
     cg_hpack_end_field(d, what);
 }
+
 #if CGRPC_METADATA_ALL == 2
 static const char *cg_static_text(unsigned index)
 {
@@ -3022,6 +3049,7 @@ static void cg_metadata_encode(const cgrpc_arena *a,
     while (cg_metadata_step(a, v, which, &at, &r))
         cg_hpack_put_field(e, w, &r, NULL);
 }
+
 /* ======================================================================
  * >>frame    RFC 9113, sections 4 and 6: frames out
  *
@@ -3029,25 +3057,6 @@ static void cg_metadata_encode(const cgrpc_arena *a,
  * Frames are written whole or not at all. Messages leave CGRPC_TX_RESERVE
  * bytes alone, so that what the protocol owes finds room.
  * ====================================================================== */
-
-static uint32_t cg_min32(uint32_t a, uint32_t b) { return a < b ? a : b; }
-
-static uint32_t cg_get24(const uint8_t *in)
-{
-    return (uint32_t)in[0] << 16 | cg_get16(in + 1);
-}
-
-static void cg_set24(uint8_t *out, uint32_t value)
-{
-    out[0] = (uint8_t)(value >> 16);
-    cg_set16(out + 1, value & 0xFFFF);
-}
-
-/* Milliseconds from `now` until `then`; 0 when it has passed. */
-static uint32_t cg_time_left(uint32_t then, uint32_t now)
-{
-    return cg_time_reached(now, then) ? 0 : then - now;
-}
 
 enum { CG_DATA, CG_HEADERS, CG_PRIORITY, CG_RST_STREAM, CG_SETTINGS,
        CG_PUSH_PROMISE, CG_PING, CG_GOAWAY, CG_WINDOW_UPDATE,
@@ -3347,7 +3356,6 @@ static void cg_stream_reset(cgrpc_call *call, uint8_t code)
 
 /* The fields of the header block in progress that mean something here, each
  * with a slot in cgrpc_head: RFC 9113, 8.2 and 8.3, and gRPC's own. */
-enum { CG_TYPE_NONE = 0 }; /* a content-type that is not gRPC's */
 enum { CG_HAS_OTHER = 0, CG_HAS_AUTHORITY = 1, CG_HAS_METHOD = 2,
        CG_HAS_PATH = 3, CG_HAS_SCHEME = 4, CG_HAS_STATUS = 5,
        CG_HAS_TYPE = 6, CG_HAS_TIMEOUT = 7, CG_HAS_ENCODING = 8,
@@ -4284,6 +4292,7 @@ static void cg_conn_greet(cgrpc_conn *conn, uint32_t streams, uint32_t window)
                        (uint32_t)(conn->rx_top - CG_FIRST_WINDOW)))
         conn->rx_window = conn->rx_top;
 }
+
 /* ======================================================================
  * >>grpc    gRPC over HTTP/2: statuses, header blocks, messages out
  *
@@ -4924,6 +4933,7 @@ cgrpc_result cgrpc_metadata_add(cgrpc_call *call, int which, const char *key,
 #if CGRPC_CLIENT
 
 enum { CG_BACKOFF_FIRST = 1000, CG_BACKOFF_MOST = 120000 };
+enum { CG_CHANNEL_STREAMS = 4 }; /* that the connection's window is for */
 
 static cgrpc_channel *cg_channel_of(const cgrpc_call *call)
 {
@@ -5272,7 +5282,7 @@ static const cgrpc_conn_ops cg_client_ops = {
 
 /* --- the connection --- */
 
-/* Full jitter of a fifth either way, from a generator of one word. */
+/* A fifth more or less, at random. */
 static uint32_t cg_channel_jitter(cgrpc_channel *channel, uint32_t ms)
 {
     uint32_t fifth = ms / 5 + 1;
@@ -5341,7 +5351,7 @@ static void cg_channel_connect(cgrpc_channel *channel, uint32_t now)
     conn->peer = channel->desc.target;
     memcpy(conn->tx, cg_preface, sizeof cg_preface - 1);
     conn->tx_end = sizeof cg_preface - 1;
-    cg_conn_greet(conn, 4, channel->memory->call->rx_cap);
+    cg_conn_greet(conn, CG_CHANNEL_STREAMS, channel->memory->call->rx_cap);
 }
 
 /* The connection takes new streams. */
@@ -5811,11 +5821,6 @@ static cgrpc_server *cg_server_of(const cgrpc_call *call)
     return (cgrpc_server *)call->side;
 }
 
-static size_t cg_server_state_words(void)
-{
-    return CGRPC_WORDS(CGRPC_STATE_BYTES);
-}
-
 void *cgrpc_call_state(cgrpc_call *call)
 {
     cgrpc_server *server = cg_server_of(call);
@@ -5823,7 +5828,7 @@ void *cgrpc_call_state(cgrpc_call *call)
     if (!call->is_server)
         return NULL;
     slot = (size_t)(call - server->memory->calls);
-    return server->states + slot * cg_server_state_words();
+    return server->states + slot * CGRPC_WORDS(CGRPC_STATE_BYTES);
 }
 
 const char *cgrpc_call_authority(const cgrpc_call *call)
@@ -6630,7 +6635,7 @@ cgrpc_result cgrpc_server_init_(cgrpc_server *server,
     server->scratch = memory->words;
     server->states = server->scratch + CGRPC_WORDS(memory->scratch_bytes);
     bytes = (uint8_t *)(server->states +
-                        memory->call_count * cg_server_state_words());
+                        memory->call_count * CGRPC_WORDS(CGRPC_STATE_BYTES));
     memset(memory->conns, 0, memory->conn_count * sizeof *memory->conns);
     for (i = 0; i < memory->call_count; i++)
         cgrpc_call_init(&memory->calls[i],

@@ -21,7 +21,7 @@ static const hello_Greeter_handlers handlers = { .SayHello = say_hello };
 static const cgrpc_serving services[] = { hello_Greeter_SERVING(&handlers) };
 
 /* 4 connections, 8 calls in flight, 512 bytes to send from. */
-CGRPC_SERVER_DEFINE(server, 4, 8, hello_Greeter_MAX_REQUEST, 512,
+CGRPC_SERVER_DEFINE(server, 4, 8, hello_Greeter_RX_BYTES, 512,
                     hello_Greeter_SCRATCH);
 CGRPC_POSIX_DEFINE(posix, 4);
 

@@ -173,7 +173,7 @@ static const cgrpc_serving services[] = {
 };
 
 /* 16 connections, 32 calls in flight, 1024 bytes to send from. */
-CGRPC_SERVER_DEFINE(server, 16, 32, routeguide_RouteGuide_MAX_REQUEST, 1024,
+CGRPC_SERVER_DEFINE(server, 16, 32, routeguide_RouteGuide_RX_BYTES, 1024,
                     routeguide_RouteGuide_SCRATCH);
 
 int main(int argc, char **argv)

@@ -21,7 +21,7 @@ static const perf_Echo_handlers handlers = { unary };
 static const cgrpc_serving services[] = { perf_Echo_SERVING(&handlers) };
 
 CGRPC_POSIX_DEFINE(posix, 64);
-CGRPC_SERVER_DEFINE(server, 64, 2048, perf_Echo_MAX_REQUEST, 65536,
+CGRPC_SERVER_DEFINE(server, 64, 2048, perf_Echo_RX_BYTES, 65536,
                     perf_Echo_SCRATCH);
 
 int main(int argc, char **argv)

@@ -98,9 +98,8 @@ def configuration(row):
 def prepare(version, preset):
     """The runner's path and the directory of our two programs."""
     deps.apt(*PACKAGES)
-    os.environ["PATH"] = golang.path() + os.pathsep + os.environ["PATH"]
-    runner = deps.go_tool("connectconformance", version)
-    protos = os.path.join(deps.go_module(MODULE, version), "proto")
+    runner = golang.tool("connectconformance", version)
+    protos = os.path.join(golang.module(MODULE, version), "proto")
     place = os.path.join(ROOT, "build", preset)
     deps.run_quietly("configuring the conformance programs",
                      ["cmake", "--preset", preset,

@@ -2,7 +2,7 @@
 """h2spec on our server, h2specd on our client.
 
     tests/conformance/h2spec.py --server build/host/bin/route_guide_server
-    tests/conformance/h2spec.py --client build/host/bin/h2_get
+    tests/conformance/h2spec.py --client build/host/bin/h2get
     tests/conformance/h2spec.py --server 'nghttpd --no-tls {port}'
     tests/conformance/h2spec.py --client 'curl -so /dev/null -m 2 --http2-prior-knowledge'
 
@@ -36,6 +36,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tools", "lib"))
 import deps
+import golang
 
 CLIENT_CASES = 57  # h2specd listens on so many ports in a row
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|\r")
@@ -158,7 +159,7 @@ def indented(text):
 
 
 def test_server(options):
-    tool = deps.go_tool("h2spec")
+    tool = golang.tool("h2spec")
     port = deps.free_port()
     report = options.junit or os.path.join(deps.cache_dir("h2spec"),
                                            "server-%d.xml" % port)
@@ -215,7 +216,7 @@ def taken(port):
 def run_client(options):
     """After its summary h2specd floods its output with accept errors, so it
     is read line by line and then killed."""
-    command = [deps.go_tool("h2specd"), "-h", "127.0.0.1", "-o", "1", "-f",
+    command = [golang.tool("h2specd"), "-h", "127.0.0.1", "-o", "1", "-f",
                str(ports_in_a_row(CLIENT_CASES)), "-e", options.client]
     process = subprocess.Popen(command + options.section,
                                stdout=subprocess.PIPE,

@@ -229,7 +229,7 @@ static void test_serving(void)
 
 static void test_sizes(void)
 {
-    static uint8_t rx[kinds_v1_AllKinds_MAX_REQUEST];
+    static uint8_t rx[kinds_v1_AllKinds_RX_BYTES];
     static uint8_t scratch[kinds_v1_AllKinds_SCRATCH];
     const cgrpc_method *m = kinds_v1_AllKinds_methods;
     size_t i, needed = 0;
@@ -240,7 +240,10 @@ static void test_sizes(void)
         needed = CGRPC_MAX(needed, words * sizeof(cgrpc_word));
     }
     check(sizeof scratch == needed, "scratch__is_what_a_server_lays_out");
-    check(sizeof rx == kinds_v1_Ask_size, "max_request__is_a_constant");
+    check(sizeof rx == CGRPC_MAX(kinds_v1_Ask_size, kinds_v1_Answer_size),
+          "rx_bytes__holds_a_request_or_a_reply");
+    check(kinds_v1_AllKinds_MAX_REQUEST == kinds_v1_Ask_size,
+          "max_request__is_the_largest_request");
     check(kinds_v1_AllKinds_MAX_REPLY == kinds_v1_Answer_size,
           "max_reply__is_the_largest_reply");
 }

@@ -10,7 +10,6 @@ service is installed; a second, newer etcd comes through the Go module proxy.
 What we put, etcdctl reads; what it puts, our watch sees, whatever happens to
 the server in between.
 """
-import argparse
 import base64
 import json
 import os
@@ -23,11 +22,12 @@ import subprocess
 import threading
 import time
 
-from cases import Cases, check, need, same
+from cases import Cases, check, need, parser, same
 import deps
-from peer_programs import go_environment
+import golang
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+NEWER = "go.etcd.io/etcd/server/v3"
 SOURCES = {  # where etcd's sources keep what its .proto files import
     "etcd/mvcc/mvccpb/kv.proto": "mvcc/mvccpb/kv.proto",
     "etcd/auth/authpb/auth.proto": "auth/authpb/auth.proto",
@@ -135,13 +135,15 @@ def event_line(event):
 # ---- our client ------------------------------------------------------------
 
 class Client:
-    def __init__(self, directory, etcd):
+    """etcd_client, with a log in `place`."""
+
+    def __init__(self, directory, place, port):
         self.answers, self.news = queue.Queue(), []
-        self.errors = open(os.path.join(etcd.place, "client.log"), "w")
+        self.errors = open(os.path.join(place, "client.log"), "a")
         self.process = subprocess.Popen(
-            [os.path.join(directory, "etcd_client"), "--port",
-             str(etcd.port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self.errors, text=True, preexec_fn=deps.die_with_parent)
+            [os.path.join(directory, "etcd_client"), "--port", str(port)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+            text=True, preexec_fn=deps.die_with_parent)
         threading.Thread(target=self.listen, daemon=True).start()
 
     def listen(self):
@@ -281,9 +283,13 @@ class World:
         self.etcd = Etcd(place, server)
         self.client = None
 
+    def new_client(self):
+        return Client(self.directory, self.etcd.place, self.etcd.port)
+
     def stop(self):
         if self.client:
             self.client.process.kill()
+            self.client.process.wait()
         if self.etcd.process:
             self.etcd.process.stop()
 
@@ -394,7 +400,7 @@ def watches(w):
 
 def hears_of_a_compaction(w):
     """A watch from a revision that is gone: told, and not tried again."""
-    other = Client(w.directory, w.etcd)
+    other = w.new_client()
     try:
         last = revision_of(other.ask("put", "c", "1"))
         w.etcd.ctl("compact", str(last))
@@ -436,12 +442,37 @@ def put_until_it_is_there(w, key, value):
         time.sleep(0.05)
 
 
-def survives_restarts(w, seconds, seed):
+def restart_for(w, seconds, chance):
     """Puts and deletes from both sides; etcd ends, by SIGTERM or SIGKILL, and
-    comes back, after the next or after a pause. In the end our watch has seen
-    what etcdctl sees."""
-    chance = random.Random(seed)
-    client, etcd = w.client, w.etcd
+    comes back, after the next or after a pause: the number of restarts."""
+    restarts = ours = theirs = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or restarts < 3:
+        for _ in range(chance.randint(20, 60)):
+            put_until_it_is_there(w, "s/%d" % chance.randint(0, 20),
+                                  "ours-%d" % ours)
+            ours += 1
+        for _ in range(chance.randint(3, 8)):
+            w.etcd.ctl("put", "s/%d" % chance.randint(0, 20),
+                       "theirs-%d" % theirs)
+            theirs += 1
+        w.etcd.ctl("del", "--prefix", "s/1")
+        w.etcd.stop(chance.choice((signal.SIGTERM, signal.SIGKILL)))
+        restarts += 1
+        if chance.random() < 0.5:
+            said = w.client.ask("get", "s/0")
+            check(said.startswith(("UNAVAILABLE", "DEADLINE")), said)
+        time.sleep(chance.choice((0, 0.3, 1.0)))
+        w.etcd.start()
+        for _ in range(3):  # while our client may not be back
+            w.etcd.ctl("put", "s/after", "theirs-%d" % theirs)
+            theirs += 1
+    return restarts
+
+
+def survives_restarts(w, seconds, seed):
+    """In the end our watch has seen what etcdctl sees."""
+    client, started = w.client, time.monotonic()
     known = len(client.heard("watch from"))
     client.ask("watch", "s/", 0)
     client.wait_for(lambda: len(client.heard("watch from")) > known,
@@ -452,40 +483,19 @@ def survives_restarts(w, seconds, seed):
                     and "s/start" in client.events()[-1], "the first event")
     began = len(client.events()) - 1
     client.ask("lput", "lease", "kept")
-    restarts = ours = other = 0
-    end = time.monotonic() + seconds
-    while time.monotonic() < end or restarts < 3:
-        for _ in range(chance.randint(20, 60)):
-            put_until_it_is_there(w, "s/%d" % chance.randint(0, 20),
-                                  "ours-%d" % ours)
-            ours += 1
-        for _ in range(chance.randint(3, 8)):
-            etcd.ctl("put", "s/%d" % chance.randint(0, 20),
-                     "theirs-%d" % other)
-            other += 1
-        etcd.ctl("del", "--prefix", "s/1")
-        etcd.stop(chance.choice((signal.SIGTERM, signal.SIGKILL)))
-        restarts += 1
-        if chance.random() < 0.5:
-            said = client.ask("get", "s/0")
-            check(said.startswith(("UNAVAILABLE", "DEADLINE")), said)
-        time.sleep(chance.choice((0, 0.3, 1.0)))
-        etcd.start()
-        for _ in range(3):  # while our client may not be back
-            etcd.ctl("put", "s/after", "theirs-%d" % other)
-            other += 1
+    restarts = restart_for(w, seconds, random.Random(seed))
     put_until_it_is_there(w, "s/end", "0")
     client.wait_for(lambda: "s/end" in client.events()[-1], "the last event",
                     30)
     seen = client.events()[began:]
-    same(seen, etcd.history("s/", len(seen), w.since))
+    same(seen, w.etcd.history("s/", len(seen), w.since))
     lost = len(client.heard("watch lost"))
     check(lost >= restarts, "%d losses, %d restarts" % (lost, restarts))
     same(client.ask("get", "lease").split()[:2], ["got", "kept"])
     alive = len(client.heard("alive 5"))
     check(alive >= seconds / 5, "%d answers for the lease" % alive)
-    return ("%d restarts in %d s, %d events, %d answers for the lease" % (
-        restarts, seconds + time.monotonic() - end, len(seen), alive))
+    return "%d restarts in %d s, %d events, %d answers for the lease" % (
+        restarts, time.monotonic() - started, len(seen), alive)
 
 
 def ends_well(w):
@@ -513,24 +523,18 @@ CASES = [
 def newer_etcd():
     """The path of an etcd some years younger than Debian's, built through the
     Go module proxy: its messages have grown."""
-    pinned = deps.version("go.etcd.io/etcd/server/v3")
-    place = deps.cache_dir("go", "etcd-" + pinned)
-    path = os.path.join(place, "etcd")
+    pinned = deps.version(NEWER)
+    path = os.path.join(deps.cache_dir("go", "etcd-" + pinned), "etcd")
     with deps.Lock("go"):
         if not os.path.exists(path):
-            with open(os.path.join(place, "go.mod"), "w") as file:
-                file.write("module tool\n\ngo 1.26\n\nrequire "
-                           "go.etcd.io/etcd/server/v3 %s\n" % pinned)
-            deps.run_quietly("building etcd " + pinned, [
-                "go", "build", "-o", path, "go.etcd.io/etcd/server/v3"],
-                cwd=place, env=go_environment())
+            golang.build_around(path, NEWER, (NEWER,), go="1.26")
     return path
 
 
 def run_cases(cases, w, minutes, seed):
     try:
         w.etcd.start()
-        w.client = Client(w.directory, w.etcd)
+        w.client = w.new_client()
         for name, function in CASES:
             cases.run(name, function, w)
         cases.run("restarts under a watch and a lease", survives_restarts,
@@ -541,29 +545,26 @@ def run_cases(cases, w, minutes, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--bin", required=True)
-    parser.add_argument("--minutes", type=float, default=0.3,
-                        help="of restarts (0.3)")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    directory = os.path.abspath(options.bin)
+    made = parser(__doc__)
+    made.add_argument("--minutes", type=float, default=0.3,
+                      help="of restarts (0.3)")
+    made.add_argument("--seed", type=int, default=1)
+    options = made.parse_args()
     need("python3-protobuf", "protobuf-compiler")
     cases = Cases("etcd", "etcd")
     place = deps.cache_dir("run", "etcd-%d" % os.getpid())
     try:
-        old = World(directory, os.path.join(place, "old"))
-        new = World(directory, os.path.join(place, "new"), newer_etcd())
+        old = World(options.bin, os.path.join(place, "old"))
+        new = World(options.bin, os.path.join(place, "new"), newer_etcd())
     except deps.Missing as missing:
         deps.die(missing)
     with cases.peer("etcd " + deps.debian_version("etcd-server"), "client"):
         cases.run("etcd.proto is a part of etcd's", is_a_part_of_etcd, place)
         run_cases(cases, old, options.minutes, options.seed)
-    with cases.peer("etcd " + deps.version("go.etcd.io/etcd/server/v3"),
+    with cases.peer("etcd " + deps.version(NEWER),
                     "client"):
         run_cases(cases, new, options.minutes / 3, options.seed)
-    if all(row["passed"] == row["run"] for row in cases.rows):
+    if cases.all_passed():
         shutil.rmtree(place)  # etcd's data: 64 MB of preallocated log
     cases.finish()
 

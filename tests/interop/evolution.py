@@ -9,11 +9,10 @@ server-vM.txt what Google's own protobuf and grpcio say to each other. With us
 on one side or on both the same is said, but for the differences that stand
 below, each with its reason.
 """
-import argparse
 import os
 import subprocess
 
-from cases import Cases, check, need, same
+from cases import Cases, Server, check, need, parser, same
 import deps
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "evolution")
@@ -97,13 +96,11 @@ class World:
         return [PEER, role, version]
 
     def server(self, version, ours):
-        return deps.Process(self.command("server", version, ours)
-                            + (["--port", "0"] if ours else []))
+        return Server(*self.command("server", version, ours), "--port", "0")
 
-    def talk(self, version, ours, address):
+    def talk(self, version, ours, port):
         done = subprocess.run(
-            self.command("client", version, ours)
-            + ["--port", address.split(":")[1]],
+            self.command("client", version, ours) + ["--port", str(port)],
             capture_output=True, text=True, timeout=60)
         check(done.returncode == 0, done.stdout + done.stderr)
         return parsed(done.stdout)
@@ -133,13 +130,10 @@ def show(title, table):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--bin", required=True)
-    options = parser.parse_args()
+    options = parser(__doc__).parse_args()
     need("python3-grpcio", "python3-protobuf", "protobuf-compiler")
     cases = Cases("evolution", "old and new .proto")
-    w = World(os.path.abspath(options.bin))
+    w = World(options.bin)
     grpcio = "grpcio " + deps.debian_version("python3-grpcio")
     tables = []
     for peer, ours in ((grpcio, ("server",)), (grpcio, ("client",)),
@@ -147,11 +141,9 @@ def main():
         table = {}
         with cases.peer(peer, "both" if len(ours) == 2 else ours[0]):
             for server in VERSIONS:
-                with w.server(server, "server" in ours) as process:
-                    address = process.wait_ready(r"listening on (\S+)\n",
-                                                 timeout=20).group(1)
+                with w.server(server, "server" in ours) as running:
                     for client in VERSIONS:
-                        said = w.talk(client, "client" in ours, address)
+                        said = w.talk(client, "client" in ours, running.port)
                         judge(cases, client, server, said,
                               expected(client, server, ours), table)
         tables.append(("client %s, server %s" % tuple(
@@ -159,13 +151,11 @@ def main():
             for side in ("client", "server")), table))
     with cases.peer(grpcio + " with itself", "neither"):
         for server in VERSIONS:
-            with w.server(server, False) as process:
-                address = process.wait_ready(r"listening on (\S+)\n",
-                                             timeout=20).group(1)
+            with w.server(server, False) as running:
                 for client in VERSIONS:
                     cases.run("%s client, %s server: as was written down"
                               % (client, server), same,
-                              w.talk(client, False, address),
+                              w.talk(client, False, running.port),
                               expected(client, server, ()))
     for title, table in tables:
         show(title, table)

@@ -7,17 +7,15 @@ fields, sizes, each status code, HalfDuplexCall, and the command lines.
 grpcio calls our server. Needs the Debian packages that peer_programs.Python
 installs.
 """
-import argparse
 import concurrent.futures
 import os
 import subprocess
 import sys
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, HERE)
+from cases import Server, check, parser, run_tests, same
+import deps
 import peer_programs
-from peer_programs import deps
 
 
 def import_stubs():
@@ -35,23 +33,20 @@ class World:
     def __init__(self, directory):
         self.bin = directory
         self.grpc, self.Empty, self.pb, stubs = import_stubs()
-        self.port = deps.free_port()
-        self.process = deps.Process([self.program("interop_server"), "--port",
-                                     str(self.port)])
+        self.server = Server(self.program("interop_server"), "--port", "0")
         self.stubs = stubs
 
     def __enter__(self):
-        self.process.start()
-        self.process.wait_ready(port=self.port, timeout=20)
+        self.server.start()
         self.channel = self.grpc.insecure_channel(
-            "127.0.0.1:%d" % self.port,
+            self.server.address,
             (("grpc.max_receive_message_length", 8 << 20),))
         self.stub = self.stubs.TestServiceStub(self.channel)
         return self
 
     def __exit__(self, *unused):
         self.channel.close()
-        self.process.stop()
+        self.server.stop()
 
     def program(self, name):
         return os.path.join(self.bin, name)
@@ -64,21 +59,16 @@ class World:
         return self.pb.StreamingOutputCallRequest(response_parameters=[
             self.pb.ResponseParameters(**one) for one in parameters], **more)
 
-    def fails(self, code, call, *arguments, **more):
+    def fails(self, code, call, *arguments, timeout=10):
         """The details of the failure; raises if it is another or none."""
         try:
-            answer = call(*arguments, timeout=10, **more)
+            answer = call(*arguments, timeout=timeout)
             if hasattr(answer, "__next__"):
                 list(answer)
         except self.grpc.RpcError as error:
             same(error.code(), code)
             return error.details()
         raise AssertionError("it succeeded instead of " + code.name)
-
-
-def same(got, wanted):
-    if got != wanted:
-        raise AssertionError("%r instead of %r" % (got, wanted))
 
 
 # ---- interval_us -----------------------------------------------------------
@@ -90,8 +80,7 @@ def test_a_response_waits_for_its_interval(world):
         dict(size=3, interval_us=150500)), timeout=10)
     same([len(one.payload.body) for one in answer], [1, 2, 3])
     took = time.monotonic() - began
-    if took < 0.3:
-        raise AssertionError("all responses after %.3f s" % took)
+    check(took >= 0.3, "all responses after %.3f s" % took)
 
 
 def test_a_sleeping_call_holds_up_no_other(world):
@@ -100,8 +89,8 @@ def test_a_sleeping_call_holds_up_no_other(world):
     began = time.monotonic()
     for _ in range(20):
         world.stub.EmptyCall(world.Empty(), timeout=10)
-    if time.monotonic() - began > 1.5:
-        raise AssertionError("20 calls took as long as the sleeping one")
+    check(time.monotonic() - began < 1.5,
+          "20 calls took as long as the sleeping one")
     slow.cancel()
 
 
@@ -111,17 +100,15 @@ def test_sleeping_calls_sleep_at_the_same_time(world):
         for _ in range(40)]
     began = time.monotonic()
     same([len(list(call)) for call in calls], [1] * 40)
-    if time.monotonic() - began > 8:
-        raise AssertionError("40 calls of 0.4 s slept one after the other")
+    check(time.monotonic() - began < 8,
+          "40 calls of 0.4 s slept one after the other")
 
 
 def test_a_deadline_ends_a_sleeping_call(world):
     slow = world.output(dict(size=1, interval_us=60000000))
     for _ in range(100):  # more than there are calls: their places are freed
-        try:
-            list(world.stub.StreamingOutputCall(slow, timeout=0.01))
-        except world.grpc.RpcError as error:
-            same(error.code(), world.grpc.StatusCode.DEADLINE_EXCEEDED)
+        world.fails(world.grpc.StatusCode.DEADLINE_EXCEEDED,
+                    world.stub.StreamingOutputCall, slow, timeout=0.01)
     world.stub.EmptyCall(world.Empty(), timeout=10)
 
 
@@ -233,7 +220,7 @@ def test_options_are_explained_and_wrong_ones_refused(world):
 
 
 def test_both_ways_to_write_an_option_work(world):
-    port = str(world.port)
+    port = str(world.server.port)
     for words in (["--server_port", port, "--test_case", "large_unary"],
                   ["--server_port=" + port, "--test_case=large_unary",
                    "--use_tls", "false"]):
@@ -252,40 +239,24 @@ def test_a_client_whose_server_is_not_there_says_so(world):
 def test_many_clients_at_once_are_served(world):
     def one(_):
         return world.run("interop_client", "--server_host=127.0.0.1",
-                         "--server_port=%d" % world.port,
+                         "--server_port=%d" % world.server.port,
                          "--test_case=custom_metadata").stdout
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         same(set(pool.map(one, range(24))), {"passed custom_metadata\n"})
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--bin", required=True)
-    options = parser.parse_args()
-    passed = failed = 0
-    with World(os.path.abspath(options.bin)) as world:
-        for name, test in list(globals().items()):
-            if not name.startswith("test_"):
-                continue
-            try:
-                test(world)
-                wrong = ""
-            except (AssertionError, OSError, subprocess.SubprocessError,
-                    world.grpc.RpcError) as problem:
-                wrong = ": " + str(problem)
-            passed += not wrong
-            failed += bool(wrong)
-            print("%s %s%s" % ("FAIL" if wrong else "ok  ",
-                               name[len("test_"):].replace("_", " "), wrong),
-                  flush=True)
-        if not world.process.running():
+    options = parser(__doc__).parse_args()
+    with World(options.bin) as world:
+        passed, failed = run_tests(globals(), world)
+        process = world.server.process
+        if not process.running():
             failed += 1
             print("FAIL the server did not survive it: "
-                  + world.process.output()[-600:])
-    if world.process.popen.returncode != 0:
+                  + process.output()[-600:])
+    if process.popen.returncode != 0:
         failed += 1
-        print("FAIL the server ended with %d" % world.process.popen.returncode)
+        print("FAIL the server ended with %d" % process.popen.returncode)
     print("%d passed, %d failed" % (passed, failed))
     sys.exit(1 if failed else 0)
 

@@ -35,6 +35,7 @@ except ImportError:
     deps.apt("python3-h2")
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
@@ -48,11 +49,7 @@ END_STREAM, END_HEADERS, PADDED, PRIORITY, ACK = 1, 4, 8, 0x20, 1
  SETTINGS_TIMEOUT, STREAM_CLOSED, FRAME_SIZE_ERROR, REFUSED_STREAM, CANCEL,
  COMPRESSION_ERROR, CONNECT_ERROR, ENHANCE_YOUR_CALM, INADEQUATE_SECURITY,
  HTTP_1_1_REQUIRED) = range(14)
-ERRORS = ("NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR",
-          "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED",
-          "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR",
-          "CONNECT_ERROR", "ENHANCE_YOUR_CALM", "INADEQUATE_SECURITY",
-          "HTTP_1_1_REQUIRED")
+ERRORS = [code.name for code in h2.errors.ErrorCodes]
 Setting = h2.settings.SettingCodes
 LARGE_REQUEST, LARGE_RESPONSE = 271828, 314159
 HEADERS = [(":status", "200"), ("content-type", "application/grpc")]

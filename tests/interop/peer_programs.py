@@ -19,6 +19,12 @@ import deps
 import golang
 
 PROTOS = "/usr/share/grpc-proto"
+# The usual cases, which proxies.py runs too; peers.py has the special ones.
+CORE = ["empty_unary", "large_unary", "client_streaming", "server_streaming",
+        "ping_pong", "empty_stream", "timeout_on_sleeping_server",
+        "cancel_after_begin", "cancel_after_first_response",
+        "status_code_and_message", "special_status_message",
+        "custom_metadata", "unimplemented_method", "unimplemented_service"]
 SOAK = 100             # iterations
 SOAK_LATENCY_MS = 2000  # two cores, several peers at a time
 SOAK_SECONDS = 90
@@ -89,13 +95,6 @@ class Ours(Peer):
 
 # ---- Go --------------------------------------------------------------------
 
-def go_environment(**more):
-    environment = dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED="0", **more)
-    environment.setdefault("GOTOOLCHAIN", "auto")
-    environment["PATH"] = golang.path() + os.pathsep + environment["PATH"]
-    return environment
-
-
 class GrpcGo(Peer):
     name = "grpc-go"
     client_lacks = {"half_duplex": NO_CASE, "very_large_request": NO_CASE}
@@ -106,12 +105,9 @@ class GrpcGo(Peer):
         self.place = deps.cache_dir("go", "grpc-" + self.version)
         for role in ("client", "server"):
             if not os.path.exists(os.path.join(self.place, role)):
-                what = "google.golang.org/grpc/interop/%s@%s" % (role,
-                                                                 self.version)
                 with deps.Lock("go"):
-                    deps.run_quietly("go install " + what,
-                                     ["go", "install", what],
-                                     env=go_environment(GOBIN=self.place))
+                    golang.install("google.golang.org/grpc/interop/%s@%s" % (
+                        role, self.version), self.place)
 
     def server(self, port):
         return [os.path.join(self.place, "server"), "--port=%d" % port]
@@ -136,16 +132,9 @@ class ConnectGo(Peer):
         place = deps.cache_dir("go", "connect-peer")
         self.program = os.path.join(place, "connect_go_peer")
         with deps.Lock("connect-peer"):
-            # go build, unlike go install, takes no newer Go than go.mod says
-            with open(os.path.join(place, "go.mod"), "w") as file:
-                file.write("module peer\n\ngo 1.26\n\nrequire (\n%s)\n"
-                           % "".join("\t%s %s\n" % (one, deps.version(one))
-                                     for one in GO_MODULES))
             shutil.copyfile(os.path.join(HERE, "connect_go_peer.go"),
                             os.path.join(place, "main.go"))
-            deps.run_quietly("building the connect-go peer",
-                             ["go", "build", "-o", self.program, "."],
-                             cwd=place, env=go_environment())
+            golang.build_around(self.program, ".", GO_MODULES, go="1.26")
 
     def server(self, port):
         return [self.program, "server", str(port)]
@@ -155,12 +144,6 @@ class ConnectGo(Peer):
 
 
 # ---- the C core ------------------------------------------------------------
-
-def core_version(package):
-    shown = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package],
-                           capture_output=True, text=True).stdout
-    return shown.split("-")[0]
-
 
 class Python(Peer):
     """tests.interop of grpcio_tests, from the source package."""
@@ -175,7 +158,7 @@ class Python(Peer):
                  "python3-requests", "python3-coverage", "python3-six",
                  "python3-pkg-resources", "protobuf-compiler",
                  "protobuf-compiler-grpc")
-        self.version = core_version("python3-grpcio")
+        self.version = deps.debian_version("python3-grpcio")
         source = deps.apt_source("grpc")
         self.made = made = deps.cache_dir("python-interop")
         if not glob.glob(made + "/src/proto/grpc/testing/test_pb2_grpc.py"):
@@ -208,7 +191,7 @@ class Cpp(Peer):
         deps.apt("g++", "cmake", "ninja-build", "pkg-config", "libgrpc++-dev",
                  "libprotobuf-dev", "libabsl-dev", "protobuf-compiler",
                  "protobuf-compiler-grpc")
-        self.version = core_version("libgrpc++-dev")
+        self.version = deps.debian_version("libgrpc++-dev")
         self.place = deps.cache_dir("cpp-interop")
         with deps.Lock("cpp-interop"):
             if not os.path.exists(os.path.join(self.place, "build.ninja")):

@@ -28,14 +28,9 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import peer_programs
-from peer_programs import deps
+from peer_programs import CORE, deps
 import results
 
-CORE = ["empty_unary", "large_unary", "client_streaming", "server_streaming",
-        "ping_pong", "empty_stream", "timeout_on_sleeping_server",
-        "cancel_after_begin", "cancel_after_first_response",
-        "status_code_and_message", "special_status_message",
-        "custom_metadata", "unimplemented_method", "unimplemented_service"]
 CASES = CORE + ["rpc_soak", "channel_soak", "pick_first_unary",
                 "very_large_request", "half_duplex"]
 

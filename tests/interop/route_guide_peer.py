@@ -14,13 +14,11 @@ import math
 import os
 import queue
 import re
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 
-os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+import protos
 import grpc
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
@@ -29,23 +27,7 @@ GUIDE = os.path.join(ROOT, "examples", "route_guide")
 SERVICE = "routeguide.RouteGuide"
 
 
-def load_messages():
-    with tempfile.TemporaryDirectory() as out:
-        subprocess.run(["protoc", "-I" + GUIDE, "--python_out=" + out,
-                        "route_guide.proto"], check=True)
-        sys.path.insert(0, out)
-        import route_guide_pb2
-        sys.path.pop(0)
-    return route_guide_pb2
-
-
-pb = load_messages()
-METHODS = {  # name: (request, reply, how grpcio calls its kind)
-    "GetFeature": (pb.Point, pb.Feature, "unary_unary"),
-    "ListFeatures": (pb.Rectangle, pb.Feature, "unary_stream"),
-    "RecordRoute": (pb.Point, pb.RouteSummary, "stream_unary"),
-    "RouteChat": (pb.RouteNote, pb.RouteNote, "stream_stream"),
-}
+pb = protos.load(GUIDE, "route_guide.proto")
 
 
 def load_features():
@@ -112,39 +94,19 @@ class Guide:
             self.notes.append(note)
 
 
-def serve(port):
-    guide = Guide()
-    handlers = {}
-    for name, (request, reply, kind) in METHODS.items():
-        handlers[name] = getattr(grpc, kind + "_rpc_method_handler")(
-            getattr(guide, name), request_deserializer=request.FromString,
-            response_serializer=reply.SerializeToString)
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(8))
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(SERVICE, handlers),))
-    port = server.add_insecure_port("127.0.0.1:%d" % port)
-    server.start()
-    print("listening on 127.0.0.1:%d" % port, flush=True)
-    server.wait_for_termination()
-
-
 # ---- the client --------------------------------------------------------------
 
-class Client:
-    """What a generated stub would be, and the tests of a server."""
-
+class Client(protos.Stub):
     def __init__(self, port):
-        self.target = "127.0.0.1:%d" % port
         self.channel = grpc.insecure_channel(
-            self.target, options=[("grpc.use_local_subchannel_pool", 1)])
-        for name, (request, reply, kind) in METHODS.items():
-            setattr(self, name, self.stub(name, request, reply, kind))
+            "127.0.0.1:%d" % port,
+            options=[("grpc.use_local_subchannel_pool", 1)])
+        super().__init__(pb, self.channel)
 
-    def stub(self, name, request=pb.Point, reply=pb.Feature,
-             kind="unary_unary", service=SERVICE):
-        return getattr(self.channel, kind)(
-            "/%s/%s" % (service, name), request.SerializeToString,
-            reply.FromString)
+    def other(self, service, name):
+        """A method that no .proto has."""
+        return protos.call(self.channel, protos.Method(
+            service, name, pb.Point, pb.Feature, "unary_unary"))
 
 
 def status_of(call):
@@ -261,12 +223,13 @@ def test_talks_with_many_at_once(c):
 
 
 def test_names_an_unknown_method(c):
-    return status_of(lambda: c.stub("Nothing")(pb.Point(), timeout=10)) \
+    call = c.other(SERVICE, "Nothing")
+    return status_of(lambda: call(pb.Point(), timeout=10)) \
         == grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_names_an_unknown_service(c):
-    call = c.stub("GetFeature", service="routeguide.Other")
+    call = c.other("routeguide.Other", "GetFeature")
     return status_of(lambda: call(pb.Point(), timeout=10)) \
         == grpc.StatusCode.UNIMPLEMENTED
 
@@ -338,7 +301,7 @@ def main():
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
     if options.role == "server":
-        serve(options.port)
+        protos.serve(pb, Guide(), options.port)
     else:
         sys.exit(run_client(options.port))
 

@@ -8,32 +8,46 @@ ghz, and curl, nghttp and h2load, which speak HTTP/2 and know nothing of gRPC.
 grpcurl and ghz come through the Go module proxy, at the versions that
 tests/versions.txt pins; the others are Debian's.
 """
-import argparse
 import json
 import os
 import re
 import select
+import shutil
 import subprocess
 import time
 
-from cases import Cases, check, need, same
+from cases import Cases, Server, check, need, parser, same
 import deps
+import ghz
+import golang
+from peer_programs import PROTOS
 
 PACKAGES = ("curl", "nghttp2-client", "grpc-proto", "python3-grpcio",
             "python3-protobuf", "protobuf-compiler")
 need(*PACKAGES)
 import route_guide_peer as guide  # needs them
 
-ROOT = deps.ROOT
-PROTOS = "/usr/share/grpc-proto"
+GUIDE = os.path.join(deps.ROOT, "examples/route_guide/route_guide.proto")
 SERVICE = "routeguide.RouteGuide"
 PATH = "/%s/" % SERVICE
-EMPTY = b"\0\0\0\0\0"                 # a message of no bytes
-NOWHERE = b"\0\0\0\0\2\x12\0"         # the reply to it: a Feature, no name
+EMPTY = b"\0\0\0\0\0"           # a message of no bytes
+NOWHERE = b"\0\0\0\0\2\x12\0"  # the reply to it: a Feature, no name
+WINDOW = 125 + 5  # routeguide_RouteGuide_RX_BYTES and a prefix
 REFUSAL = "This server answers gRPC calls only.\n"
 GRPC = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
 WORLD = {"lo": {"latitude": -900000000, "longitude": -1800000000},
          "hi": {"latitude": 900000000, "longitude": 1800000000}}
+
+
+def framed(message):
+    """A message as it stands on the wire: flag, length, bytes."""
+    data = message.SerializeToString()
+    return b"\0" + len(data).to_bytes(4, "big") + data
+
+
+def framed_world():
+    return framed(guide.pb.Rectangle(lo=guide.pb.Point(**WORLD["lo"]),
+                                     hi=guide.pb.Point(**WORLD["hi"])))
 
 
 class Done:
@@ -67,16 +81,17 @@ class World:
         self.servers = []
 
     def start(self, name, *arguments):
-        server = deps.Process([os.path.join(self.directory, name)]
-                              + list(arguments))
-        server.start()
-        self.servers.append(server)
-        found = server.wait_ready(r"listening on (\S+)", timeout=20)
-        return server, found.group(1)
+        self.servers.append(Server(os.path.join(self.directory, name),
+                                   *arguments).start())
+        return self.servers[-1]
 
     def stop(self):
         for server in self.servers:
             server.stop()
+
+    def still_runs(self):
+        for server in (self.guide, self.tester):
+            check(server.process.running(), server.process.output())
 
     def file(self, name, content):
         path = os.path.join(self.place, name)
@@ -85,26 +100,25 @@ class World:
         return path
 
     def url(self, path, at=None):
-        return "http://" + (at or self.guide) + path
+        return "http://" + (at or self.guide.address) + path
 
     # ---- grpcurl
 
     def grpcurl_command(self, *arguments, proto=None, at=None):
-        proto = proto or os.path.join(ROOT, "examples", "route_guide",
-                                      "route_guide.proto")
+        proto = proto or GUIDE
         call = arguments[-1]
-        return [deps.go_tool("grpcurl"), "-plaintext", "-import-path",
+        return [golang.tool("grpcurl"), "-plaintext", "-import-path",
                 os.path.dirname(proto), "-proto", os.path.basename(proto)] \
-            + list(arguments[:-1]) + [at or self.guide, call]
+            + list(arguments[:-1]) + [at or self.guide.address, call]
 
     def grpcurl(self, *arguments, stdin=b"", **keywords):
         return run(self.grpcurl_command(*arguments, **keywords), stdin)
 
     def interop(self, *arguments, **keywords):
-        return run([deps.go_tool("grpcurl"), "-plaintext", "-import-path",
+        return run([golang.tool("grpcurl"), "-plaintext", "-import-path",
                     PROTOS, "-proto", "grpc/testing/test.proto"]
-                   + list(arguments[:-1]) + [self.tester, arguments[-1]],
-                   **keywords)
+                   + list(arguments[:-1])
+                   + [self.tester.address, arguments[-1]], **keywords)
 
 
 def replies(done):
@@ -135,15 +149,17 @@ def succeeds(done, wanted):
     same(replies(done), wanted)
 
 
-GRPC_CODES = {"Canceled": 1, "Unknown": 2, "DeadlineExceeded": 4,
-              "NotFound": 5, "ResourceExhausted": 8, "Unimplemented": 12,
-              "Internal": 13, "Unavailable": 14}
+STATUSES = ["Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded",
+            "NotFound", "AlreadyExists", "PermissionDenied",
+            "ResourceExhausted", "FailedPrecondition", "Aborted",
+            "OutOfRange", "Unimplemented", "Internal", "Unavailable",
+            "DataLoss", "Unauthenticated"]  # from 1 on
 
 
-def fails(done, code, message):
+def fails(done, status, message):
     """grpcurl's exit code is 64 and the status."""
-    same(done.err, "ERROR:\n  Code: %s\n  Message: %s\n" % (code, message))
-    same(done.code, 64 + GRPC_CODES[code])
+    same(done.err, "ERROR:\n  Code: %s\n  Message: %s\n" % (status, message))
+    same(done.code, 64 + STATUSES.index(status) + 1)
 
 
 # ---- grpcurl ---------------------------------------------------------------
@@ -221,15 +237,18 @@ def chats_while_stdin_is_open(w):
         process.wait()
 
 
-def names_an_unknown_method(w):
-    """A proto that has more than the server."""
-    with open(os.path.join(ROOT, "examples", "route_guide",
-                           "route_guide.proto")) as file:
+def more_methods(w):
+    """The path of a proto that has more than the server."""
+    with open(GUIDE) as file:
         text = file.read().replace("service RouteGuide {", "service Other {\n"
                                    "  rpc GetFeature(Point) returns (Point);"
                                    "\n}\nservice RouteGuide {\n"
                                    "  rpc Nothing(Point) returns (Point);")
-    proto = w.file("more.proto", text.encode())
+    return w.file("more.proto", text.encode())
+
+
+def names_an_unknown_method(w):
+    proto = more_methods(w)
     for call in ("RouteGuide/Nothing", "Other/GetFeature"):
         fails(w.grpcurl("-d", "{}", "routeguide." + call, proto=proto),
               "Unimplemented", "no such method")
@@ -280,7 +299,8 @@ def survives_40_killed_clients(w):
 
 
 def says_that_there_is_no_reflection(w):
-    done = run([deps.go_tool("grpcurl"), "-plaintext", w.guide, "list"])
+    done = run([golang.tool("grpcurl"), "-plaintext", w.guide.address,
+                "list"])
     same((done.code, done.err), (1, "Failed to list services: server does "
                                     "not support the reflection API\n"))
 
@@ -304,11 +324,9 @@ def works_over_a_unix_socket(w):
 
 
 def works_over_ipv6(w):
-    server, address = w.start("route_guide_server", "--host", "::1",
-                              "--port", "0")
-    succeeds(w.grpcurl("-d", "{}", SERVICE + "/GetFeature", at=address),
-             [{"location": {}}])
-    server.stop()
+    server = w.start("route_guide_server", "--host", "::1", "--port", "0")
+    succeeds(w.grpcurl("-d", "{}", SERVICE + "/GetFeature",
+                       at=server.address), [{"location": {}}])
 
 
 def echoes_metadata(w):
@@ -327,17 +345,11 @@ def echoes_metadata(w):
 
 
 def echoes_every_status(w):
-    names = ["Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded",
-             "NotFound", "AlreadyExists", "PermissionDenied",
-             "ResourceExhausted", "FailedPrecondition", "Aborted",
-             "OutOfRange", "Unimplemented", "Internal", "Unavailable",
-             "DataLoss", "Unauthenticated"]
-    for code, name in enumerate(names, 1):
-        done = w.interop("-d", json.dumps({"responseStatus": {
-            "code": code, "message": "why: %d %%" % code}}),
-            "grpc.testing.TestService/UnaryCall")
-        same((done.code, done.err), (64 + code,
-             "ERROR:\n  Code: %s\n  Message: why: %d %%\n" % (name, code)))
+    for code, status in enumerate(STATUSES, 1):
+        why = "why: %d %%" % code
+        fails(w.interop("-d", json.dumps({"responseStatus": {
+            "code": code, "message": why}}),
+            "grpc.testing.TestService/UnaryCall"), status, why)
 
 
 def carries_large_messages(w):
@@ -373,69 +385,55 @@ GRPCURL = [
 
 # ---- ghz -------------------------------------------------------------------
 
-def ghz(w, method, data, n, wanted, *more):
-    """n calls; their statuses; sane times."""
-    done = run([deps.go_tool("ghz"), "--insecure", "--proto",
-                more[0] if more and more[0].endswith(".proto") else
-                os.path.join(ROOT, "examples/route_guide/route_guide.proto"),
-                "--call", "%s.%s" % (SERVICE, method), "-d", json.dumps(data),
-                "-n", str(n), "-O", "json"]
-               + [m for m in more if not m.endswith(".proto")] + [w.guide],
-               timeout=120)
-    check(done.code == 0, done)
-    report = json.loads(done.text)
-    same(report["statusCodeDistribution"], {wanted: n})
-    same((report["count"], len(report["details"])), (n, n))
-    if wanted == "OK":
-        same(report["errorDistribution"], {})
-        check(not any(one["error"] for one in report["details"]), "errors")
-        spread = report["latencyDistribution"]
-        times = [report["fastest"]] + [s["latency"] for s in spread] \
-            + [report["slowest"]]
-        same([s["percentage"] for s in spread], [10, 25, 50, 75, 90, 95, 99])
-        check(0 < times[0] and times == sorted(times)
-              and times[-1] < 10e9, times)
-        check(times[0] <= report["average"] <= times[-1], report["average"])
-        check(report["rps"] > 100, report["rps"])
-        return "%.0f calls/s, median %.1f ms, 99%% %.1f ms" % (
-            report["rps"], times[3] / 1e6, times[7] / 1e6)
+def ghz_calls(w, method, data, n, *options):
+    """n calls, all answered, in sane times."""
+    report = ghz.run(w.guide.address, GUIDE, "%s.%s" % (SERVICE, method), data,
+                     n, *options)
+    check(not any(one["error"] for one in report["details"]), "errors")
+    spread = report["latencyDistribution"]
+    times = [report["fastest"]] + [s["latency"] for s in spread] \
+        + [report["slowest"]]
+    same([s["percentage"] for s in spread], [10, 25, 50, 75, 90, 95, 99])
+    check(0 < times[0] and times == sorted(times) and times[-1] < 10e9, times)
+    check(times[0] <= report["average"] <= times[-1], report["average"])
+    check(report["rps"] > 100, report["rps"])
+    return "%.0f calls/s, median %.1f ms, 99%% %.1f ms" % (
+        report["rps"], times[3] / 1e6, times[7] / 1e6)
 
 
 def ghz_unary(w):
-    return ghz(w, "GetFeature", {"latitude": 465209724,
+    return ghz_calls(w, "GetFeature", {"latitude": 465209724,
                                  "longitude": 89847639},
-               10000, "OK", "-c", "20", "--connections", "5")
+               10000, "-c", "20", "--connections", "5")
 
 
 def ghz_many_connections(w):
-    return ghz(w, "GetFeature", {}, 5000, "OK", "-c", "30",
+    return ghz_calls(w, "GetFeature", {}, 5000, "-c", "30",
                "--connections", "15")
 
 
 def ghz_server_streaming(w):
-    return ghz(w, "ListFeatures", WORLD, 1000, "OK", "-c", "10",
+    return ghz_calls(w, "ListFeatures", WORLD, 1000, "-c", "10",
                "--connections", "3")
 
 
 def ghz_client_streaming(w):
     points = [{"latitude": p.latitude, "longitude": p.longitude}
               for p in guide.spread(20)]
-    return ghz(w, "RecordRoute", points, 2000, "OK", "-c", "10",
+    return ghz_calls(w, "RecordRoute", points, 2000, "-c", "10",
                "--connections", "3")
 
 
 def ghz_bidi(w):
     notes = [{"location": {"latitude": 5000 + n}, "message": "ghz"}
              for n in range(10)]
-    return ghz(w, "RouteChat", notes, 1000, "OK", "-c", "10",
+    return ghz_calls(w, "RouteChat", notes, 1000, "-c", "10",
                "--connections", "3")
 
 
 def ghz_unknown(w):
-    names_an_unknown_method(w)  # writes the proto
-    return ghz(w, "Nothing", {}, 1000, "Unimplemented",
-               os.path.join(w.place, "more.proto"), "-c", "10",
-               "--connections", "2")
+    ghz.run(w.guide.address, more_methods(w), SERVICE + ".Nothing", {}, 1000,
+            "-c", "10", "--connections", "2", wanted="Unimplemented")
 
 
 GHZ = [
@@ -541,7 +539,8 @@ def curl_deadline(w):
                 b"\x12\x07\x08\x01\x10\x80\xda\xc4\x09")
     began = time.monotonic()
     same(curl(w, "/grpc.testing.TestService/StreamingOutputCall", *GRPC, "-H",
-              "grpc-timeout: 300m", "--data-binary", "@" + pb, at=w.tester),
+              "grpc-timeout: 300m", "--data-binary", "@" + pb,
+              at=w.tester.address),
          ("HTTP/2 200", ["content-type: application/grpc"],
           b"\0\0\0\0\5\x0a\3\x12\1\0",
           ["grpc-status: 4", "grpc-message: deadline exceeded"]))
@@ -549,18 +548,11 @@ def curl_deadline(w):
 
 
 def curl_list(w):
-    """64 messages as they stand on the wire: flag, length, Feature."""
-    area = guide.pb.Rectangle(
-        lo=guide.pb.Point(latitude=-900000000, longitude=-1800000000),
-        hi=guide.pb.Point(latitude=900000000, longitude=1800000000))
-    data = area.SerializeToString()
-    request = w.file("area", b"\0" + len(data).to_bytes(4, "big") + data)
-    wanted = b""
-    for feature in guide.FEATURES:
-        data = feature.SerializeToString()
-        wanted += b"\0" + len(data).to_bytes(4, "big") + data
-    same(curl(w, PATH + "ListFeatures", *GRPC, "--data-binary", "@" + request),
-         ("HTTP/2 200", ALL_WELL[1], wanted, ALL_WELL[3]))
+    """64 messages as they stand on the wire."""
+    same(curl(w, PATH + "ListFeatures", *GRPC, "--data-binary",
+              "@" + w.file("area", framed_world())),
+         ("HTTP/2 200", ALL_WELL[1], b"".join(map(framed, guide.FEATURES)),
+          ALL_WELL[3]))
 
 
 def curl_http1(w):
@@ -629,7 +621,7 @@ def nghttp_verbose(w):
     settings = re.findall(r"\[SETTINGS_(\w+)\(0x\d+\):(\d+)\]",
                           ours.group(0) if ours else "")
     same(settings, [("MAX_CONCURRENT_STREAMS", "32"),
-                    ("INITIAL_WINDOW_SIZE", "94")])
+                    ("INITIAL_WINDOW_SIZE", str(WINDOW))])
 
 
 def nghttp_many(w):
@@ -674,9 +666,8 @@ def nghttp_upload(w):
 
 def nghttp_walk(w):
     """5,000 messages, of which 65,535 bytes are sent before nghttp knows that
-    there is room for 94: the rest waits until the handler has taken them."""
-    point = guide.FEATURES[0].location.SerializeToString()
-    message = b"\0" + len(point).to_bytes(4, "big") + point
+    there is room for one: the rest waits until the handler has taken them."""
+    message = framed(guide.FEATURES[0].location)
     for count in (5, 5000):
         done = nghttp(w, PATH + "RecordRoute", data=message * count)
         answer = guide.pb.RouteSummary.FromString(done.out[5:])
@@ -686,9 +677,8 @@ def nghttp_walk(w):
 
 def nghttp_chat(w):
     """The same with an answer to almost each."""
-    note = guide.pb.RouteNote(location=guide.pb.Point(latitude=77),
-                              message="n").SerializeToString()
-    message = b"\0" + len(note).to_bytes(4, "big") + note
+    message = framed(guide.pb.RouteNote(
+        location=guide.pb.Point(latitude=77), message="n"))
     done = nghttp(w, PATH + "RouteChat", data=message * 60)
     same(done.out, message * (60 * 59 // 2))
 
@@ -761,13 +751,9 @@ def load(n, *options):
 
 
 def load_lists(w):
-    area = guide.pb.Rectangle(
-        lo=guide.pb.Point(latitude=-900000000, longitude=-1800000000),
-        hi=guide.pb.Point(latitude=900000000, longitude=1800000000))
-    data = area.SerializeToString()
-    each = sum(5 + len(f.SerializeToString()) for f in guide.FEATURES)
+    each = sum(len(framed(feature)) for feature in guide.FEATURES)
     numbers, speed = h2load(w, 2000, PATH + "ListFeatures", "-c", "4", "-m",
-                            "8", data=b"\0\0\0\0" + bytes([len(data)]) + data)
+                            "8", data=framed_world())
     same(numbers, [2000] * 4 + [0, 0, 0, 2000, 0, 0, 0, 2000 * each])
     return speed
 
@@ -824,36 +810,37 @@ H2LOAD = [
 ]
 
 
+TOOLS = (
+    ("grpcurl", lambda: deps.version("github.com/fullstorydev/grpcurl"),
+     GRPCURL),
+    ("ghz", lambda: deps.version("github.com/bojand/ghz"), GHZ),
+    ("curl", lambda: deps.debian_version("curl"), CURL),
+    ("nghttp", lambda: deps.debian_version("nghttp2-client"), NGHTTP),
+    ("h2load", lambda: deps.debian_version("nghttp2-client"), H2LOAD),
+)
+
+
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--bin", required=True)
-    parser.add_argument("--only", metavar="TOOL")
-    options = parser.parse_args()
+    made = parser(__doc__)
+    made.add_argument("--only", choices=[tool[0] for tool in TOOLS])
+    options = made.parse_args()
     cases = Cases("tools", "gRPC and HTTP/2 tools")
-    w = World(os.path.abspath(options.bin),
-              deps.cache_dir("run", "tools-%d" % os.getpid()))
+    w = World(options.bin, deps.cache_dir("run", "tools-%d" % os.getpid()))
     try:
-        server, w.guide = w.start("route_guide_server", "--port", "0")
-        tester, w.tester = w.start("interop_server", "--port", "0")
-        for tool, version, list_ in (
-                ("grpcurl", deps.version("github.com/fullstorydev/grpcurl"),
-                 GRPCURL),
-                ("ghz", deps.version("github.com/bojand/ghz"), GHZ),
-                ("curl", deps.debian_version("curl"), CURL),
-                ("nghttp", deps.debian_version("nghttp2-client"), NGHTTP),
-                ("h2load", deps.debian_version("nghttp2-client"), H2LOAD)):
+        w.guide = w.start("route_guide_server", "--port", "0")
+        w.tester = w.start("interop_server", "--port", "0")
+        for tool, version, list_ in TOOLS:
             if options.only not in (None, tool):
                 continue
-            with cases.peer("%s %s" % (tool, version), "server"):
+            with cases.peer("%s %s" % (tool, version()), "server"):
                 for name, function in list_:
                     cases.run(name, function, w)
-                cases.run("the servers still run", lambda: check(
-                    server.running() and tester.running(), server.output()
-                    + tester.output()))
+                cases.run("the servers still run", w.still_runs)
     finally:
         w.stop()
-    cases.finish()
+    if cases.all_passed():
+        shutil.rmtree(w.place)
+    cases.finish(publish=not options.only)
 
 
 if __name__ == "__main__":

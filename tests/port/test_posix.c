@@ -12,7 +12,7 @@ enum { CLIENTS = 300 };
 
 CGRPC_POSIX_DEFINE(at_server, CLIENTS);
 CGRPC_POSIX_DEFINE(at_client, CLIENTS);
-CGRPC_SERVER_DEFINE(server, CLIENTS, CLIENTS, hello_Greeter_MAX_REQUEST, 512,
+CGRPC_SERVER_DEFINE(server, CLIENTS, CLIENTS, hello_Greeter_RX_BYTES, 512,
                     CGRPC_MAX(hello_Greeter_SCRATCH,
                               routeguide_RouteGuide_SCRATCH));
 CGRPC_CHANNEL_DEFINE(channel, hello_Greeter_MAX_REPLY, 512);

@@ -8,7 +8,7 @@
 enum { PIPES = 3, BYTES = 256 };
 
 CGRPC_MEMORY_DEFINE(memory, PIPES, BYTES);
-CGRPC_SERVER_DEFINE(server, PIPES, 4, hello_Greeter_MAX_REQUEST, 256,
+CGRPC_SERVER_DEFINE(server, PIPES, 4, hello_Greeter_RX_BYTES, 256,
                     CGRPC_MAX(hello_Greeter_SCRATCH,
                               routeguide_RouteGuide_SCRATCH));
 CGRPC_CHANNEL_DEFINE(channel, hello_Greeter_MAX_REPLY, 256);

@@ -21,7 +21,7 @@ PACKAGES = ("gcc", "libc6-dev", "protobuf-compiler", "nanopb", "dpkg-dev",
 
 SERVICE = """
 #include "route_guide.cgrpc.h"
-CGRPC_SERVER_DEFINE(server, 1, 4, routeguide_RouteGuide_MAX_REQUEST, 256,
+CGRPC_SERVER_DEFINE(server, 1, 4, routeguide_RouteGuide_RX_BYTES, 256,
                     routeguide_RouteGuide_SCRATCH);
 const void *use[2] = { &server, &routeguide_RouteGuide_service };
 """

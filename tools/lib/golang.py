@@ -1,12 +1,15 @@
-"""A Go that is new enough for the tools that the tests build.
+"""What the tests take from Go modules, and a Go that is new enough for it.
 
-    golang.path()       the directory with `go`
+    golang.tool("h2spec")                      a programme of TOOLS: its path
+    golang.module("connectrpc.com/conformance")  its files: the directory
+    golang.run("building it", ["build", "."], cwd=place)   go itself
 
 Go from 1.21 on fetches newer versions of itself as they are asked for. Where
 there is none, or an older one (Debian 12 has 1.19), the one from Debian's
 backports is unpacked into build/cache; nothing is installed.
 """
 import glob
+import json
 import os
 import re
 import shutil
@@ -15,6 +18,92 @@ import subprocess
 import deps
 
 PACKAGES = ("golang-1.23-go", "golang-1.23-src")
+
+# Programmes: the module that is pinned, the package in it, and, of a module
+# from before go.mod, the modules that must be pinned beside it.
+BESIDE_H2SPEC = ("github.com/fatih/color", "github.com/spf13/cobra",
+                 "golang.org/x/net")
+TOOLS = {
+    "h2spec": ("github.com/summerwind/h2spec", "cmd/h2spec", BESIDE_H2SPEC),
+    "h2specd": ("github.com/summerwind/h2spec", "cmd/h2specd", BESIDE_H2SPEC),
+    "grpcurl": ("github.com/fullstorydev/grpcurl", "cmd/grpcurl", ()),
+    "ghz": ("github.com/bojand/ghz", "cmd/ghz", ()),
+    "connectconformance": ("connectrpc.com/conformance",
+                           "cmd/connectconformance", ()),
+    "http2": ("google.golang.org/grpc", "interop/http2", ()),
+}
+
+
+# ---- what it builds --------------------------------------------------------
+
+def tool(name, pinned=None):
+    """The path of a programme of TOOLS, built at its pinned version, or at
+    another."""
+    module_name, package, beside = TOOLS[name]
+    pinned = pinned or deps.version(module_name)
+    package = module_name + "/" + package
+    place = deps.cache_dir("go", "%s-%s" % (name, pinned.split("+")[0]))
+    made = os.path.join(place, name)
+    with deps.Lock("go"):
+        if os.path.exists(made):
+            return made
+        if beside:
+            build_around(made, package, (module_name,) + beside)
+        else:
+            install("%s@%s" % (package, pinned), place)
+    return made
+
+
+def install(package, place):
+    """A programme of a module whose own go.mod names what it imports."""
+    run("go install " + package, ["install", package], GOBIN=place)
+
+
+def build_around(made, package, modules, go="1.21"):
+    """The programme `made`, in a module of ours that requires `modules` at
+    their pinned versions. `package` is one of theirs, or "." for ours. `go` is
+    the Go that they want: unlike go install, go build takes no newer one."""
+    place = os.path.dirname(made)
+    with open(os.path.join(place, "go.mod"), "w") as file:
+        file.write("module around\n\ngo %s\n\nrequire (\n%s)\n" % (
+            go, "".join("\t%s %s\n" % (one, deps.version(one))
+                        for one in modules)))
+    run("building %s of %s" % (os.path.basename(made), modules[0]),
+        ["build", "-o", made, package], cwd=place)
+
+
+def module(name, pinned=None):
+    """The directory with the files of a module, at its pinned version, or at
+    another. It belongs to Go's own cache, and nothing is to be changed
+    there."""
+    pinned = pinned or deps.version(name)
+    done = subprocess.run(
+        [os.path.join(path(), "go"), "mod", "download", "-json",
+         "%s@%s" % (name, pinned)], text=True, cwd=deps.cache_dir("go"),
+        env=environment(), capture_output=True, stdin=subprocess.DEVNULL,
+        timeout=300)
+    found = json.loads(done.stdout) if done.stdout.startswith("{") else {}
+    if "Dir" not in found:
+        raise deps.Missing("the Go module %s %s cannot be had: %s" % (
+            name, pinned, found.get("Error") or done.stderr.strip()))
+    return found["Dir"]
+
+
+def run(what, arguments, cwd=None, **more):
+    """`go` with these arguments; `more` goes into its environment."""
+    deps.run_quietly(what, [os.path.join(path(), "go")] + arguments, cwd=cwd,
+                     env=environment(**more))
+
+
+def environment(**more):
+    """With a Go that may fetch a newer one where a module asks for it."""
+    found = dict(os.environ, GOFLAGS="-mod=mod", CGO_ENABLED="0", **more)
+    found.setdefault("GOTOOLCHAIN", "auto")
+    found["PATH"] = path() + os.pathsep + found["PATH"]
+    return found
+
+
+# ---- Go itself -------------------------------------------------------------
 
 
 def version(go):
@@ -27,6 +116,7 @@ def version(go):
 
 
 def path():
+    """The directory with `go`."""
     for go in (shutil.which("go"), "/usr/local/go/bin/go"):
         if go and version(go) >= (1, 21):
             return os.path.dirname(go)
@@ -64,24 +154,13 @@ def unpack(place):
         raise deps.Missing("Go 1.21 or newer is needed, and apt knows no "
                            "Debian mirror to fetch it from: install it by "
                            "hand from https://go.dev/dl/")
-    for part in ("lists/partial", "archives/partial", "parts"):
-        os.makedirs(os.path.join(place, part), exist_ok=True)
-    with open(os.path.join(place, "sources.list"), "w") as file:
-        for suite in (release(), release() + "-backports"):
-            file.write("deb %s %s main\n" % (mirror, suite))
-    options = ["-o", "Dir::Etc::SourceList=%s/sources.list" % place,
-               "-o", "Dir::Etc::SourceParts=%s/parts" % place,
-               "-o", "Dir::State::Lists=%s/lists" % place,
-               "-o", "Dir::Cache=%s" % place,
-               "-o", "Dir::Cache::archives=%s/archives" % place,
-               "-o", "Debug::NoLocking=1"]
-    if os.geteuid() == 0:
-        options += ["-o", "APT::Sandbox::User=root"]
+    apt_get = deps.private_apt(place, [
+        "deb %s %s main" % (mirror, suite)
+        for suite in (release(), release() + "-backports")])
     deps.run_quietly("reading the package list of Debian's backports",
-                     ["apt-get"] + options + ["update"])
+                     apt_get + ["update"])
     deps.run_quietly("fetching Go (" + " ".join(PACKAGES) + ")",
-                     ["apt-get"] + options + ["download"] + list(PACKAGES),
-                     cwd=place)
+                     apt_get + ["download"] + list(PACKAGES), cwd=place)
     for package in sorted(glob.glob(os.path.join(place, "golang-*.deb"))):
         deps.run_quietly("unpacking " + os.path.basename(package),
                          ["dpkg-deb", "-x", package,

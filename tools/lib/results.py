@@ -7,6 +7,7 @@
 
 `ours` is the side that cgrpc had: "server", "client" or "both". A note names
 what was not run or did not pass, with the reason and the clause that decides.
+"skipped" is there, with the reason, if this machine cannot have the peer.
 """
 import glob
 import json

@@ -22,7 +22,6 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import build as toolchains
 import deps
-import golang
 
 ROOT = deps.ROOT
 LOG = os.path.join(ROOT, "build", "log")
@@ -36,8 +35,6 @@ BUILD = ("gcc", "libc6-dev", "cmake", "ninja-build", "protobuf-compiler",
          "nanopb", "libnanopb-dev", "python3-protobuf", "grpc-proto")
 CLANG = ("g++", "clang")
 GRPC = ("python3-grpcio",)
-GO_SUITES = ("conformance", "connect", "etcd", "negative", "peers", "proxies",
-             "sanitizers", "tools")  # they build or run Go programmes
 INTEROP = GRPC + (
     "python3-google-auth", "python3-requests", "python3-coverage",
     "python3-six", "python3-pkg-resources", "protobuf-compiler-grpc",
@@ -304,8 +301,6 @@ def install(chosen):
         print("needs these Debian packages, and installs them: "
               + " ".join(missing), flush=True)
         deps.apt(*missing)
-    if any(suite.name in GO_SUITES for suite in chosen):
-        os.environ["PATH"] = golang.path() + os.pathsep + os.environ["PATH"]
 
 
 def choose(names):

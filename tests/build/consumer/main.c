@@ -17,7 +17,7 @@ static const hello_Greeter_handlers handlers = { say_hello };
 static const cgrpc_serving services[] = { hello_Greeter_SERVING(&handlers) };
 
 CGRPC_MEMORY_DEFINE(memory, 1, 1024);
-CGRPC_SERVER_DEFINE(server, 1, 2, hello_Greeter_MAX_REQUEST, 256,
+CGRPC_SERVER_DEFINE(server, 1, 2, hello_Greeter_RX_BYTES, 256,
                     hello_Greeter_SCRATCH);
 CGRPC_CHANNEL_DEFINE(channel, hello_Greeter_MAX_REPLY, 256);
 

@@ -72,6 +72,35 @@ static void say_summary(const char *name,
     say(name, cgrpc_call_status(&call), text);
 }
 
+static void echo(const char *name, const evolution_Reading *sent)
+{
+    evolution_Reading got = evolution_Reading_init_zero;
+    cgrpc_status status = evolution_Device_Echo(&channel, sent, &got,
+                                                &options);
+    say_reading(name, status, &got);
+}
+
+/* The cases that both versions have. */
+static void run_common(void (*get)(const char *, uint32_t),
+                       const evolution_Query *three,
+                       const evolution_Reading *sent)
+{
+    get("get-1", 1);
+    get("get-2", 2);
+    get("get-3", 3);
+    get("get-4", 4);
+    get("get-5", 5);
+    evolution_Device_List_start(&channel, &call, three, &options);
+    say_stream("list", evolution_Device_List_recv);
+    evolution_Device_Report_start(&channel, &call, &options);
+    send_readings(evolution_Device_Report_send, sent, 3);
+    say_summary("report", evolution_Device_Report_recv);
+    evolution_Device_Chat_start(&channel, &call, &options);
+    send_readings(evolution_Device_Chat_send, sent, 2);
+    say_stream("chat", evolution_Device_Chat_recv);
+    echo("echo", sent);
+}
+
 static int client_main(int argc, char **argv, void (*run)(void))
 {
     cgrpc_channel_desc desc = { .port = cgrpc_posix_port(&posix),

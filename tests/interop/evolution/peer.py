@@ -7,45 +7,17 @@
 It reads v1/device.proto or v2/device.proto, never both.
 """
 import argparse
-import concurrent.futures
 import os
-import subprocess
 import sys
-import tempfile
-
-os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
-import grpc
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+import protos
+import grpc
 
 
 def load(version):
-    with tempfile.TemporaryDirectory() as out:
-        subprocess.run(["protoc", "-I" + os.path.join(HERE, version),
-                        "--python_out=" + out, "device.proto"], check=True)
-        sys.path.insert(0, out)
-        import device_pb2
-        sys.path.pop(0)
-    return device_pb2
-
-
-def methods(pb):
-    """(path, request type, reply type, kind) of all."""
-    for service in pb.DESCRIPTOR.services_by_name.values():
-        proto = service_proto(pb, service.name)
-        for method, said in zip(service.methods, proto.method):
-            kind = "%s_%s" % ("stream" if said.client_streaming else "unary",
-                              "stream" if said.server_streaming else "unary")
-            yield (service.full_name, method.name,
-                   getattr(pb, method.input_type.name),
-                   getattr(pb, method.output_type.name), kind)
-
-
-def service_proto(pb, name):
-    from google.protobuf import descriptor_pb2
-    file = descriptor_pb2.FileDescriptorProto()
-    pb.DESCRIPTOR.CopyToProto(file)
-    return next(s for s in file.service if s.name == name)
+    return protos.load(os.path.join(HERE, version), "device.proto")
 
 
 # ---- as print.h prints it --------------------------------------------------
@@ -156,38 +128,14 @@ class Server2(Server1):
         return self.pb.Code(code=code.code + 1000)
 
 
-def serve(version):
-    pb = load(version)
-    device = {"v1": Server1, "v2": Server2}[version](pb)
-    handlers = {}
-    for service, name, request, reply, kind in methods(pb):
-        handlers.setdefault(service, {})[name] = getattr(
-            grpc, kind + "_rpc_method_handler")(
-            getattr(device, name), request_deserializer=request.FromString,
-            response_serializer=reply.SerializeToString)
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(8))
-    server.add_generic_rpc_handlers(tuple(
-        grpc.method_handlers_generic_handler(service, of)
-        for service, of in handlers.items()))
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    print("listening on 127.0.0.1:%d" % port, flush=True)
-    server.wait_for_termination()
-
-
 # ---- the clients -----------------------------------------------------------
 
 class Client:
     def __init__(self, version, port):
         self.pb = load(version)
         self.text = {"v1": text_v1, "v2": text_v2}[version]
-        channel = grpc.insecure_channel("127.0.0.1:%d" % port)
-        self.kinds = {}
-        for service, name, request, reply, kind in methods(self.pb):
-            self.kinds[name] = kind
-            setattr(self, name, getattr(channel, kind)(
-                "/%s/%s" % (service, name), request.SerializeToString,
-                reply.FromString))
+        self.stub = protos.Stub(
+            self.pb, grpc.insecure_channel("127.0.0.1:%d" % port))
 
     def show(self, reply):
         if reply is None:  # grpcio's word for an OK without a message
@@ -200,8 +148,8 @@ class Client:
 
     def run(self, name, method, request, quiet=False):
         try:
-            reply = getattr(self, method)(request, timeout=2)
-            if self.kinds[method].endswith("stream"):
+            reply = getattr(self.stub, method)(request, timeout=2)
+            if hasattr(reply, "__next__"):
                 for one in reply:
                     print("%s: - %s" % (name, self.show(one)))
                 print(name + ": OK")
@@ -269,7 +217,8 @@ def main():
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
     if options.role == "server":
-        serve(options.version)
+        pb = load(options.version)
+        protos.serve(pb, {"v1": Server1, "v2": Server2}[options.version](pb))
     client = Client(options.version, options.port)
     getattr(client, "run_" + options.version)()
 

@@ -20,10 +20,13 @@
  * ====================================================================== */
 
 #define KINDS_V1_ALL_KINDS_NAME "kinds.v1.AllKinds"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define KINDS_V1_ALL_KINDS_MAX_REQUEST KINDS_V1_ASK_SIZE
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define KINDS_V1_ALL_KINDS_MAX_REPLY KINDS_V1_ANSWER_SIZE
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define KINDS_V1_ALL_KINDS_RX_BYTES \
+    CGRPC_MAX(KINDS_V1_ASK_SIZE, KINDS_V1_ANSWER_SIZE)
 
 #define KINDS_V1_ALL_KINDS_UNARY_PATH "/kinds.v1.AllKinds/Unary"
 #define KINDS_V1_ALL_KINDS_UNARY_METHOD \
@@ -246,10 +249,12 @@ static inline cgrpc_recv_result kinds_v1_all_kinds_bidi_recv(
  * ====================================================================== */
 
 #define KINDS_V1_ONLY_STREAMS_NAME "kinds.v1.OnlyStreams"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define KINDS_V1_ONLY_STREAMS_MAX_REQUEST KINDS_V1_ASK_SIZE
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define KINDS_V1_ONLY_STREAMS_MAX_REPLY KINDS_V1_ANSWER_SIZE
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define KINDS_V1_ONLY_STREAMS_RX_BYTES KINDS_V1_ASK_SIZE
 
 #define KINDS_V1_ONLY_STREAMS_WATCH_PATH "/kinds.v1.OnlyStreams/Watch"
 #define KINDS_V1_ONLY_STREAMS_WATCH_METHOD \

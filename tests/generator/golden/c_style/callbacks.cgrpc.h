@@ -22,6 +22,8 @@
  * max_size). */
 /* No HOOKS_UPLOAD_MAX_REPLY: hooks_Tree.branches has no fixed size (give it
  * a max_count). */
+/* No HOOKS_UPLOAD_RX_BYTES: hooks_Chunk.data has no fixed size (give it a
+ * max_size). */
 
 #define HOOKS_UPLOAD_DIRECT_PATH "/hooks.Upload/Direct"
 #define HOOKS_UPLOAD_DIRECT_METHOD \
@@ -437,10 +439,12 @@ static inline cgrpc_result hooks_upload_none_start(
  * ====================================================================== */
 
 #define HOOKS_NO_HOOKS_NAME "hooks.NoHooks"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define HOOKS_NO_HOOKS_MAX_REQUEST HOOKS_PLAIN_SIZE
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define HOOKS_NO_HOOKS_MAX_REPLY HOOKS_PLAIN_SIZE
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define HOOKS_NO_HOOKS_RX_BYTES HOOKS_PLAIN_SIZE
 
 #define HOOKS_NO_HOOKS_NONE_PATH "/hooks.NoHooks/None"
 #define HOOKS_NO_HOOKS_NONE_METHOD \

@@ -20,10 +20,13 @@
  * ====================================================================== */
 
 #define kinds_v1_AllKinds_NAME "kinds.v1.AllKinds"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define kinds_v1_AllKinds_MAX_REQUEST kinds_v1_Ask_size
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define kinds_v1_AllKinds_MAX_REPLY kinds_v1_Answer_size
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define kinds_v1_AllKinds_RX_BYTES \
+    CGRPC_MAX(kinds_v1_Ask_size, kinds_v1_Answer_size)
 
 #define kinds_v1_AllKinds_Unary_PATH "/kinds.v1.AllKinds/Unary"
 #define kinds_v1_AllKinds_Unary_METHOD \
@@ -246,10 +249,12 @@ static inline cgrpc_recv_result kinds_v1_AllKinds_Bidi_recv(
  * ====================================================================== */
 
 #define kinds_v1_OnlyStreams_NAME "kinds.v1.OnlyStreams"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define kinds_v1_OnlyStreams_MAX_REQUEST kinds_v1_Ask_size
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define kinds_v1_OnlyStreams_MAX_REPLY kinds_v1_Answer_size
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define kinds_v1_OnlyStreams_RX_BYTES kinds_v1_Ask_size
 
 #define kinds_v1_OnlyStreams_Watch_PATH "/kinds.v1.OnlyStreams/Watch"
 #define kinds_v1_OnlyStreams_Watch_METHOD \

@@ -22,6 +22,8 @@
  * max_size). */
 /* No hooks_Upload_MAX_REPLY: hooks_Tree.branches has no fixed size (give it
  * a max_count). */
+/* No hooks_Upload_RX_BYTES: hooks_Chunk.data has no fixed size (give it a
+ * max_size). */
 
 #define hooks_Upload_Direct_PATH "/hooks.Upload/Direct"
 #define hooks_Upload_Direct_METHOD \
@@ -437,10 +439,12 @@ static inline cgrpc_result hooks_Upload_None_start(
  * ====================================================================== */
 
 #define hooks_NoHooks_NAME "hooks.NoHooks"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define hooks_NoHooks_MAX_REQUEST hooks_Plain_size
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define hooks_NoHooks_MAX_REPLY hooks_Plain_size
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define hooks_NoHooks_RX_BYTES hooks_Plain_size
 
 #define hooks_NoHooks_None_PATH "/hooks.NoHooks/None"
 #define hooks_NoHooks_None_METHOD \

@@ -26,10 +26,12 @@
  * ====================================================================== */
 
 #define talk_Talker_NAME "talk.Talker"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define talk_Talker_MAX_REQUEST talk_Word_size
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define talk_Talker_MAX_REPLY talk_Word_size
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define talk_Talker_RX_BYTES talk_Word_size
 
 #define talk_Talker_One_PATH "/talk.Talker/One"
 #define talk_Talker_One_METHOD \
@@ -300,10 +302,12 @@ static inline cgrpc_recv_result talk_Talker_Four_recv(cgrpc_call *call,
  * ====================================================================== */
 
 #define talk_Old_NAME "talk.Old"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define talk_Old_MAX_REQUEST talk_Word_size
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define talk_Old_MAX_REPLY talk_Word_size
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define talk_Old_RX_BYTES talk_Word_size
 
 #define talk_Old_Gone_PATH "/talk.Old/Gone"
 #define talk_Old_Gone_METHOD \

@@ -64,10 +64,12 @@ static const cgrpc_service hollow_Empty_service = {
  * ====================================================================== */
 
 #define hollow_Full_NAME "hollow.Full"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define hollow_Full_MAX_REQUEST hollow_Thing_size
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define hollow_Full_MAX_REPLY hollow_Thing_size
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define hollow_Full_RX_BYTES hollow_Thing_size
 
 #define hollow_Full_Do_PATH "/hollow.Full/Do"
 #define hollow_Full_Do_METHOD \

@@ -18,10 +18,12 @@
  * ====================================================================== */
 
 #define union_NAME "union"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define union_MAX_REQUEST Word_size
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define union_MAX_REPLY Word_size
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define union_RX_BYTES Word_size
 
 #define union_default_PATH "/union/default"
 #define union_default_METHOD \

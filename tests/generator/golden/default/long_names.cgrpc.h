@@ -19,11 +19,15 @@
 
 #define an_exceedingly_long_winded_package_name_that_goes_on_v1alpha1_AServiceWithANameThatNobodyWouldEverWantToTypeButSomebodyWrote_NAME \
     "an.exceedingly.long_winded.package_name.that_goes_on.v1alpha1.AServiceWithANameThatNobodyWouldEverWantToTypeButSomebodyWrote"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define an_exceedingly_long_winded_package_name_that_goes_on_v1alpha1_AServiceWithANameThatNobodyWouldEverWantToTypeButSomebodyWrote_MAX_REQUEST \
     an_exceedingly_long_winded_package_name_that_goes_on_v1alpha1_AMessageOfWhichTheNameAloneFillsMostOfALine_size
 /* No
  * an_exceedingly_long_winded_package_name_that_goes_on_v1alpha1_AServiceWithANameThatNobodyWouldEverWantToTypeButSomebodyWrote_MAX_REPLY:
+ * an_exceedingly_long_winded_package_name_that_goes_on_v1alpha1_AnotherMessageOfWhichTheNameAloneFillsMostOfALine.a
+ * has no fixed size (give it a max_size). */
+/* No
+ * an_exceedingly_long_winded_package_name_that_goes_on_v1alpha1_AServiceWithANameThatNobodyWouldEverWantToTypeButSomebodyWrote_RX_BYTES:
  * an_exceedingly_long_winded_package_name_that_goes_on_v1alpha1_AnotherMessageOfWhichTheNameAloneFillsMostOfALine.a
  * has no fixed size (give it a max_size). */
 

@@ -19,12 +19,16 @@
  * ====================================================================== */
 
 #define NamesFlatten_NAME "mangle.flatten.v1.NamesFlatten"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define NamesFlatten_MAX_REQUEST \
     CGRPC_MAX(PlainFlatten_size, acme_common_Id_size)
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define NamesFlatten_MAX_REPLY \
     CGRPC_MAX(InnerFlatten_size, acme_common_Id_Part_size)
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define NamesFlatten_RX_BYTES \
+    CGRPC_MAX(PlainFlatten_size, \
+    CGRPC_MAX(acme_common_Id_size, InnerFlatten_size))
 
 #define NamesFlatten_Go_PATH "/mangle.flatten.v1.NamesFlatten/Go"
 #define NamesFlatten_Go_METHOD \

@@ -22,7 +22,7 @@
  * ====================================================================== */
 
 #define mangle_import_v1_NamesImport_NAME "mangle.import.v1.NamesImport"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define mangle_import_v1_NamesImport_MAX_REQUEST \
     CGRPC_MAX( \
       CGRPC_MAX( \
@@ -35,7 +35,20 @@
       CGRPC_MAX( \
         CGRPC_MAX(OuterStrip_InnerStrip_size, InnerFlatten_size), \
         miv_OuterInitials_InnerInitials_size), \
-      CGRPC_MAX(my_own_OuterPackage_InnerPackage_size, PlainOptions_size))
+      CGRPC_MAX(my_own_OuterPackage_InnerPackage_size, \
+        PlainOptions_size))
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define mangle_import_v1_NamesImport_RX_BYTES \
+    CGRPC_MAX( \
+      CGRPC_MAX( \
+        CGRPC_MAX( \
+          CGRPC_MAX(PlainStrip_size, PlainFlatten_size), \
+          miv_PlainInitials_size), \
+        CGRPC_MAX(my_own_PlainPackage_size, PlainOptions_size)), \
+      CGRPC_MAX( \
+        CGRPC_MAX(OuterStrip_InnerStrip_size, InnerFlatten_size), \
+        CGRPC_MAX(miv_OuterInitials_InnerInitials_size, \
+          my_own_OuterPackage_InnerPackage_size)))
 
 #define mangle_import_v1_NamesImport_Strip_PATH \
     "/mangle.import.v1.NamesImport/Strip"

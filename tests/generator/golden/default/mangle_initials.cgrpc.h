@@ -19,12 +19,16 @@
  * ====================================================================== */
 
 #define miv_NamesInitials_NAME "mangle.initials.v1.NamesInitials"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define miv_NamesInitials_MAX_REQUEST \
     CGRPC_MAX(miv_PlainInitials_size, acme_common_Id_size)
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define miv_NamesInitials_MAX_REPLY \
     CGRPC_MAX(miv_OuterInitials_InnerInitials_size, acme_common_Id_Part_size)
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define miv_NamesInitials_RX_BYTES \
+    CGRPC_MAX(miv_PlainInitials_size, \
+    CGRPC_MAX(acme_common_Id_size, miv_OuterInitials_InnerInitials_size))
 
 #define miv_NamesInitials_Go_PATH "/mangle.initials.v1.NamesInitials/Go"
 #define miv_NamesInitials_Go_METHOD \

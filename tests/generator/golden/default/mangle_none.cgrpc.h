@@ -19,12 +19,16 @@
  * ====================================================================== */
 
 #define mangle_none_v1_NamesNone_NAME "mangle.none.v1.NamesNone"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define mangle_none_v1_NamesNone_MAX_REQUEST \
     CGRPC_MAX(mangle_none_v1_PlainNone_size, acme_common_Id_size)
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define mangle_none_v1_NamesNone_MAX_REPLY \
     CGRPC_MAX(mangle_none_v1_OuterNone_InnerNone_size, acme_common_Id_Part_size)
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define mangle_none_v1_NamesNone_RX_BYTES \
+    CGRPC_MAX(mangle_none_v1_PlainNone_size, \
+    CGRPC_MAX(acme_common_Id_size, mangle_none_v1_OuterNone_InnerNone_size))
 
 #define mangle_none_v1_NamesNone_Go_PATH "/mangle.none.v1.NamesNone/Go"
 #define mangle_none_v1_NamesNone_Go_METHOD \

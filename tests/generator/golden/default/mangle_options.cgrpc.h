@@ -18,10 +18,12 @@
  * ====================================================================== */
 
 #define NamesOptions_NAME "mangle.options.v1.NamesOptions"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define NamesOptions_MAX_REQUEST PlainOptions_size
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define NamesOptions_MAX_REPLY PlainOptions_size
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define NamesOptions_RX_BYTES PlainOptions_size
 
 #define NamesOptions_Go_PATH "/mangle.options.v1.NamesOptions/Go"
 #define NamesOptions_Go_METHOD \

@@ -18,10 +18,13 @@
  * ====================================================================== */
 
 #define my_own_NamesPackage_NAME "mangle.custom.v1.NamesPackage"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define my_own_NamesPackage_MAX_REQUEST my_own_PlainPackage_size
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define my_own_NamesPackage_MAX_REPLY my_own_OuterPackage_InnerPackage_size
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define my_own_NamesPackage_RX_BYTES \
+    CGRPC_MAX(my_own_PlainPackage_size, my_own_OuterPackage_InnerPackage_size)
 
 #define my_own_NamesPackage_Go_PATH "/mangle.custom.v1.NamesPackage/Go"
 #define my_own_NamesPackage_Go_METHOD \

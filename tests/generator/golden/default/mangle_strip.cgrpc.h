@@ -19,11 +19,15 @@
  * ====================================================================== */
 
 #define NamesStrip_NAME "mangle.strip.v1.NamesStrip"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define NamesStrip_MAX_REQUEST CGRPC_MAX(PlainStrip_size, acme_common_Id_size)
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define NamesStrip_MAX_REPLY \
     CGRPC_MAX(OuterStrip_InnerStrip_size, acme_common_Id_Part_size)
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define NamesStrip_RX_BYTES \
+    CGRPC_MAX(PlainStrip_size, \
+    CGRPC_MAX(acme_common_Id_size, OuterStrip_InnerStrip_size))
 
 #define NamesStrip_Go_PATH "/mangle.strip.v1.NamesStrip/Go"
 #define NamesStrip_Go_METHOD \

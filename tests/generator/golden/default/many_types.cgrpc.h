@@ -18,7 +18,7 @@
  * ====================================================================== */
 
 #define many_Many_NAME "many.Many"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define many_Many_MAX_REQUEST \
     CGRPC_MAX( \
       CGRPC_MAX( \
@@ -36,6 +36,15 @@
       CGRPC_MAX( \
         CGRPC_MAX(many_C_size, many_E_size), \
         many_G_size))
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define many_Many_RX_BYTES \
+    CGRPC_MAX( \
+      CGRPC_MAX( \
+        CGRPC_MAX(many_A_size, many_C_size), \
+        CGRPC_MAX(many_E_size, many_G_size)), \
+      CGRPC_MAX( \
+        CGRPC_MAX(many_B_size, many_D_size), \
+        many_F_size))
 
 #define many_Many_M1_PATH "/many.Many/M1"
 #define many_Many_M1_METHOD \

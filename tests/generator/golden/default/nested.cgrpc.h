@@ -20,7 +20,7 @@
  * ====================================================================== */
 
 #define acme_device_v1_Store_NAME "acme.device.v1.Store"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define acme_device_v1_Store_MAX_REQUEST \
     CGRPC_MAX(acme_common_Id_size, \
     CGRPC_MAX(acme_common_Page_size, acme_common_Id_Part_size))
@@ -28,6 +28,14 @@
 #define acme_device_v1_Store_MAX_REPLY \
     CGRPC_MAX(acme_device_v1_Outer_Inner_Deep_size, \
     CGRPC_MAX(acme_device_v1_Outer_Inner_size, acme_common_Nothing_size))
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define acme_device_v1_Store_RX_BYTES \
+    CGRPC_MAX( \
+      CGRPC_MAX( \
+        CGRPC_MAX(acme_common_Id_size, acme_common_Page_size), \
+        acme_common_Id_Part_size), \
+      CGRPC_MAX(acme_device_v1_Outer_Inner_Deep_size, \
+        acme_common_Nothing_size))
 
 #define acme_device_v1_Store_Get_PATH "/acme.device.v1.Store/Get"
 #define acme_device_v1_Store_Get_METHOD \

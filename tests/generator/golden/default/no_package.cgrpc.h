@@ -18,7 +18,7 @@
  * ====================================================================== */
 
 #define Parts_NAME "Parts"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define Parts_MAX_REQUEST \
     CGRPC_MAX(call_size, \
     CGRPC_MAX(in_size, \
@@ -28,6 +28,15 @@
     CGRPC_MAX(out_size, \
     CGRPC_MAX(message_size, \
     CGRPC_MAX(channel_size, response_size)))
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define Parts_RX_BYTES \
+    CGRPC_MAX( \
+      CGRPC_MAX( \
+        CGRPC_MAX(call_size, in_size), \
+        options_size), \
+      CGRPC_MAX( \
+        CGRPC_MAX(request_size, out_size), \
+        channel_size))
 
 #define Parts_Unary_PATH "/Parts/Unary"
 #define Parts_Unary_METHOD \

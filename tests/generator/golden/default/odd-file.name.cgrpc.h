@@ -18,10 +18,12 @@
  * ====================================================================== */
 
 #define odd_Odd_NAME "odd.Odd"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define odd_Odd_MAX_REQUEST odd_OddThing_size
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define odd_Odd_MAX_REPLY odd_OddThing_size
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define odd_Odd_RX_BYTES odd_OddThing_size
 
 #define odd_Odd_Go_PATH "/odd.Odd/Go"
 #define odd_Odd_Go_METHOD \

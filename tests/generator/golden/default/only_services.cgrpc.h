@@ -19,10 +19,12 @@
  * ====================================================================== */
 
 #define acme_front_First_NAME "acme.front.First"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define acme_front_First_MAX_REQUEST google_protobuf_Empty_size
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define acme_front_First_MAX_REPLY google_protobuf_Empty_size
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define acme_front_First_RX_BYTES google_protobuf_Empty_size
 
 #define acme_front_First_Ping_PATH "/acme.front.First/Ping"
 #define acme_front_First_Ping_METHOD \
@@ -120,11 +122,15 @@ static inline cgrpc_result acme_front_First_Ping_start(
  * ====================================================================== */
 
 #define acme_front_Second_NAME "acme.front.Second"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define acme_front_Second_MAX_REQUEST \
     CGRPC_MAX(google_protobuf_Empty_size, acme_common_Page_size)
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define acme_front_Second_MAX_REPLY acme_common_Id_size
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define acme_front_Second_RX_BYTES \
+    CGRPC_MAX(google_protobuf_Empty_size, \
+    CGRPC_MAX(acme_common_Page_size, acme_common_Id_size))
 
 #define acme_front_Second_Id_PATH "/acme.front.Second/Id"
 #define acme_front_Second_Id_METHOD \

@@ -18,12 +18,14 @@
  * ====================================================================== */
 
 #define legacy_Legacy_NAME "legacy.Legacy"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define legacy_Legacy_MAX_REQUEST \
     CGRPC_MAX(legacy_Settings_size, legacy_Open_size)
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define legacy_Legacy_MAX_REPLY \
     CGRPC_MAX(legacy_Settings_size, legacy_Open_size)
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define legacy_Legacy_RX_BYTES CGRPC_MAX(legacy_Settings_size, legacy_Open_size)
 
 #define legacy_Legacy_Change_PATH "/legacy.Legacy/Change"
 #define legacy_Legacy_Change_METHOD \

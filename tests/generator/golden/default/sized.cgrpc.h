@@ -22,6 +22,8 @@
  * max_size). */
 /* No sized_Sized_MAX_REPLY: sized_Text.text has no fixed size (give it a
  * max_size). */
+/* No sized_Sized_RX_BYTES: sized_Text.text has no fixed size (give it a
+ * max_size). */
 
 #define sized_Sized_Go_PATH "/sized.Sized/Go"
 #define sized_Sized_Go_METHOD \

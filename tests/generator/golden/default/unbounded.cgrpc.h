@@ -22,6 +22,8 @@
  * (give it a max_size). */
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define open_ended_Text_MAX_REPLY open_ended_Fine_size
+/* No open_ended_Text_RX_BYTES: open_ended_WithText.text has no fixed size
+ * (give it a max_size). */
 
 #define open_ended_Text_Send_PATH "/open_ended.Text/Send"
 #define open_ended_Text_Send_METHOD \
@@ -135,10 +137,12 @@ static inline cgrpc_result open_ended_Text_Send_start(
  * ====================================================================== */
 
 #define open_ended_List_NAME "open_ended.List"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define open_ended_List_MAX_REQUEST open_ended_Fine_size
 /* No open_ended_List_MAX_REPLY: open_ended_WithList.numbers has no fixed
  * size (give it a max_count). */
+/* No open_ended_List_RX_BYTES: open_ended_WithList.numbers has no fixed size
+ * (give it a max_count). */
 
 #define open_ended_List_Send_PATH "/open_ended.List/Send"
 #define open_ended_List_Send_METHOD \
@@ -240,6 +244,8 @@ static inline cgrpc_result open_ended_List_Send_start(
 /* No open_ended_Deep_MAX_REQUEST: open_ended_WithText.text has no fixed size
  * (give it a max_size). */
 /* No open_ended_Deep_MAX_REPLY: open_ended_WithText.text has no fixed size
+ * (give it a max_size). */
+/* No open_ended_Deep_RX_BYTES: open_ended_WithText.text has no fixed size
  * (give it a max_size). */
 
 #define open_ended_Deep_Send_PATH "/open_ended.Deep/Send"
@@ -359,6 +365,8 @@ static inline cgrpc_result open_ended_Deep_Send_start(
  * (give it a max_count and a max_size). */
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define open_ended_Both_MAX_REPLY open_ended_Fine_size
+/* No open_ended_Both_RX_BYTES: open_ended_Texts.texts has no fixed size
+ * (give it a max_count and a max_size). */
 
 #define open_ended_Both_Send_PATH "/open_ended.Both/Send"
 #define open_ended_Both_Send_METHOD \
@@ -475,6 +483,8 @@ static inline cgrpc_result open_ended_Both_Send_start(
  * size (it is a callback). */
 /* No open_ended_Chosen_MAX_REPLY: open_ended_Pointed.text has no fixed size
  * (it is a pointer). */
+/* No open_ended_Chosen_RX_BYTES: open_ended_Chosen2.text has no fixed size
+ * (it is a callback). */
 
 #define open_ended_Chosen_Send_PATH "/open_ended.Chosen/Send"
 #define open_ended_Chosen_Send_METHOD \

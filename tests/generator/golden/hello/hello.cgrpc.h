@@ -18,10 +18,13 @@
  * ====================================================================== */
 
 #define hello_Greeter_NAME "hello.Greeter"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define hello_Greeter_MAX_REQUEST hello_HelloRequest_size
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define hello_Greeter_MAX_REPLY hello_HelloReply_size
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define hello_Greeter_RX_BYTES \
+    CGRPC_MAX(hello_HelloRequest_size, hello_HelloReply_size)
 
 #define hello_Greeter_SayHello_PATH "/hello.Greeter/SayHello"
 #define hello_Greeter_SayHello_METHOD \

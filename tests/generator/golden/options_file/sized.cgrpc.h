@@ -18,10 +18,12 @@
  * ====================================================================== */
 
 #define sized_Sized_NAME "sized.Sized"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define sized_Sized_MAX_REQUEST sized_Text_size
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define sized_Sized_MAX_REPLY sized_Text_size
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define sized_Sized_RX_BYTES sized_Text_size
 
 #define sized_Sized_Go_PATH "/sized.Sized/Go"
 #define sized_Sized_Go_METHOD \

@@ -20,7 +20,7 @@
  * ====================================================================== */
 
 #define routeguide_RouteGuide_NAME "routeguide.RouteGuide"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define routeguide_RouteGuide_MAX_REQUEST \
     CGRPC_MAX(routeguide_Point_size, \
     CGRPC_MAX(routeguide_Rectangle_size, routeguide_RouteNote_size))
@@ -28,6 +28,14 @@
 #define routeguide_RouteGuide_MAX_REPLY \
     CGRPC_MAX(routeguide_Feature_size, \
     CGRPC_MAX(routeguide_RouteSummary_size, routeguide_RouteNote_size))
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define routeguide_RouteGuide_RX_BYTES \
+    CGRPC_MAX( \
+      CGRPC_MAX( \
+        CGRPC_MAX(routeguide_Point_size, routeguide_Rectangle_size), \
+        routeguide_RouteNote_size), \
+      CGRPC_MAX(routeguide_Feature_size, \
+        routeguide_RouteSummary_size))
 
 #define routeguide_RouteGuide_GetFeature_PATH \
     "/routeguide.RouteGuide/GetFeature"

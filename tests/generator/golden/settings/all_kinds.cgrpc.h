@@ -20,10 +20,12 @@
  * ====================================================================== */
 
 #define kv_AllKinds_NAME "kinds.v1.AllKinds"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define kv_AllKinds_MAX_REQUEST kv_Ask_size
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define kv_AllKinds_MAX_REPLY kv_Answer_size
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define kv_AllKinds_RX_BYTES CGRPC_MAX(kv_Ask_size, kv_Answer_size)
 
 #define kv_AllKinds_Unary_PATH "/kinds.v1.AllKinds/Unary"
 #define kv_AllKinds_Unary_METHOD \
@@ -241,10 +243,12 @@ static inline cgrpc_recv_result kv_AllKinds_Bidi_recv(cgrpc_call *call,
  * ====================================================================== */
 
 #define kv_OnlyStreams_NAME "kinds.v1.OnlyStreams"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define kv_OnlyStreams_MAX_REQUEST kv_Ask_size
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define kv_OnlyStreams_MAX_REPLY kv_Answer_size
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define kv_OnlyStreams_RX_BYTES kv_Ask_size
 
 #define kv_OnlyStreams_Watch_PATH "/kinds.v1.OnlyStreams/Watch"
 #define kv_OnlyStreams_Watch_METHOD \

@@ -20,7 +20,7 @@
  * ====================================================================== */
 
 #define adv_Store_NAME "acme.device.v1.Store"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define adv_Store_MAX_REQUEST \
     CGRPC_MAX(ac_Id_size, \
     CGRPC_MAX(ac_Page_size, ac_Id_Part_size))
@@ -28,6 +28,13 @@
 #define adv_Store_MAX_REPLY \
     CGRPC_MAX(adv_Outer_Inner_Deep_size, \
     CGRPC_MAX(adv_Outer_Inner_size, ac_Nothing_size))
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define adv_Store_RX_BYTES \
+    CGRPC_MAX( \
+      CGRPC_MAX( \
+        CGRPC_MAX(ac_Id_size, ac_Page_size), \
+        ac_Id_Part_size), \
+      CGRPC_MAX(adv_Outer_Inner_Deep_size, ac_Nothing_size))
 
 #define adv_Store_Get_PATH "/acme.device.v1.Store/Get"
 #define adv_Store_Get_METHOD \

@@ -46,21 +46,7 @@ static void run(void)
     cgrpc_status status;
     char text[60];
 
-    get("get-1", 1);
-    get("get-2", 2);
-    get("get-3", 3);
-    get("get-4", 4);
-    get("get-5", 5);
-    evolution_Device_List_start(&channel, &call, &three, &options);
-    say_stream("list", evolution_Device_List_recv);
-    evolution_Device_Report_start(&channel, &call, &options);
-    send_readings(evolution_Device_Report_send, &sent, 3);
-    say_summary("report", evolution_Device_Report_recv);
-    evolution_Device_Chat_start(&channel, &call, &options);
-    send_readings(evolution_Device_Chat_send, &sent, 2);
-    say_stream("chat", evolution_Device_Chat_recv);
-    status = evolution_Device_Echo(&channel, &sent, &got, &options);
-    say_reading("echo", status, &got);
+    run_common(get, &three, &sent);
     status = evolution_Device_Recode(&channel, &code, &recoded, &options);
     say("recode", status, recoded.code);
     widen("widen-0", 0);

@@ -1,4 +1,4 @@
-/* A Reading of version 1 as a line; evolution_peer.py prints the same. */
+/* A Reading of version 1 as a line; ../peer.py prints the same. */
 #ifndef PRINT_H
 #define PRINT_H
 

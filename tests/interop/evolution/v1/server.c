@@ -1,14 +1,9 @@
 /* The device of version 1: evolution_server_v1 --port 50051 */
-#define CGRPC_IMPLEMENTATION
-#include "cgrpc_posix.h"
-#include "device.cgrpc.h"
-#include "../../../../examples/address.h"
+#include "../server.h"
 
 /* Newer peers send fields that we do not know: a message may be larger than
- * evolution_Device_MAX_REQUEST, which counts those that we do. */
+ * evolution_Device_RX_BYTES, which counts those that we do. */
 enum { RX = 512 };
-
-CGRPC_POSIX_DEFINE(posix, 4);
 
 static void read_device(uint32_t id, evolution_Reading *out)
 {
@@ -53,34 +48,6 @@ static cgrpc_status list(cgrpc_call *call, const evolution_Query *in)
     return CGRPC_OK;
 }
 
-static cgrpc_status report(cgrpc_call *call, const evolution_Reading *in,
-                           evolution_Summary *out)
-{
-    evolution_Summary *so_far = cgrpc_call_state(call);
-    if (in) {
-        so_far->count++;
-        so_far->sum += in->value;
-        return CGRPC_NEXT;
-    }
-    *out = *so_far;
-    return CGRPC_OK;
-}
-
-static cgrpc_status chat(cgrpc_call *call, const evolution_Reading *in)
-{
-    if (!in)
-        return cgrpc_recv_ended(call) ? CGRPC_OK : CGRPC_NEXT;
-    return evolution_Device_Chat_reply(call, in) ? CGRPC_NEXT : CGRPC_PENDING;
-}
-
-static cgrpc_status echo(cgrpc_call *call, const evolution_Reading *in,
-                         evolution_Reading *out)
-{
-    (void)call;
-    *out = *in;
-    return CGRPC_OK;
-}
-
 static cgrpc_status recode(cgrpc_call *call, const evolution_Code *in,
                            evolution_Code *out)
 {
@@ -119,16 +86,5 @@ CGRPC_SERVER_DEFINE(server, 4, 8, RX, 512, evolution_Device_SCRATCH);
 
 int main(int argc, char **argv)
 {
-    cgrpc_server_desc desc = { .port = cgrpc_posix_port(&posix),
-                               .services = services,
-                               .service_count = 2 };
-    if (cgrpc_posix_init(&posix) || cgrpc_server_init(&server, &desc) ||
-        cgrpc_posix_listen(&posix, &server, example_address(argc, argv))) {
-        fprintf(stderr, "%s\n", cgrpc_posix_error(&posix));
-        return 1;
-    }
-    printf("listening on %s\n", cgrpc_posix_address(&posix, 0));
-    fflush(stdout);
-    cgrpc_posix_serve(&posix);
-    return 0;
+    return server_main(argc, argv, &server, services, 2);
 }

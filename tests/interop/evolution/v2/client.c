@@ -56,13 +56,6 @@ static void gather(const char *name, int count)
     say_summary(name, evolution_Device_Gather_recv);
 }
 
-static void echo(const char *name, const evolution_Reading *sent)
-{
-    evolution_Reading got = evolution_Reading_init_zero;
-    say_reading(name, evolution_Device_Echo(&channel, sent, &got, &options),
-                &got);
-}
-
 static void echo_more(void)
 {
     evolution_Reading sent = mine();
@@ -90,20 +83,7 @@ static void run(void)
     cgrpc_status status;
     char text[60];
 
-    get("get-1", 1);
-    get("get-2", 2);
-    get("get-3", 3);
-    get("get-4", 4);
-    get("get-5", 5);
-    evolution_Device_List_start(&channel, &call, &three, &options);
-    say_stream("list", evolution_Device_List_recv);
-    evolution_Device_Report_start(&channel, &call, &options);
-    send_readings(evolution_Device_Report_send, &sent, 3);
-    say_summary("report", evolution_Device_Report_recv);
-    evolution_Device_Chat_start(&channel, &call, &options);
-    send_readings(evolution_Device_Chat_send, &sent, 2);
-    say_stream("chat", evolution_Device_Chat_recv);
-    echo("echo", &sent);
+    run_common(get, &three, &sent);
     echo_more();
     status = evolution_Device_Recode(&channel, &code, &recoded, &options);
     snprintf(text, sizeof text, "%" PRId32, recoded.code);

@@ -1,10 +1,5 @@
 /* The device of version 2: evolution_server_v2 --port 50051 */
-#define CGRPC_IMPLEMENTATION
-#include "cgrpc_posix.h"
-#include "device.cgrpc.h"
-#include "../../../../examples/address.h"
-
-CGRPC_POSIX_DEFINE(posix, 4);
+#include "../server.h"
 
 static void read_device(uint32_t id, evolution_Reading *out)
 {
@@ -72,34 +67,13 @@ static cgrpc_status widen(cgrpc_call *call, const evolution_Query *in)
     return readings(call, in->id, evolution_Device_Widen_reply);
 }
 
-static cgrpc_status report(cgrpc_call *call, const evolution_Reading *in,
-                           evolution_Summary *out)
+static cgrpc_status report_mean(cgrpc_call *call, const evolution_Reading *in,
+                                evolution_Summary *out)
 {
-    evolution_Summary *so_far = cgrpc_call_state(call);
-    if (in) {
-        so_far->count++;
-        so_far->sum += in->value;
-        return CGRPC_NEXT;
-    }
-    *out = *so_far;
-    if (out->count)
+    cgrpc_status status = report(call, in, out);
+    if (!in && out->count)
         out->mean = (double)out->sum / out->count;
-    return CGRPC_OK;
-}
-
-static cgrpc_status chat(cgrpc_call *call, const evolution_Reading *in)
-{
-    if (!in)
-        return cgrpc_recv_ended(call) ? CGRPC_OK : CGRPC_NEXT;
-    return evolution_Device_Chat_reply(call, in) ? CGRPC_NEXT : CGRPC_PENDING;
-}
-
-static cgrpc_status echo(cgrpc_call *call, const evolution_Reading *in,
-                         evolution_Reading *out)
-{
-    (void)call;
-    *out = *in;
-    return CGRPC_OK;
+    return status;
 }
 
 static cgrpc_status recode(cgrpc_call *call, const evolution_Code *in,
@@ -111,26 +85,15 @@ static cgrpc_status recode(cgrpc_call *call, const evolution_Code *in,
 }
 
 static const evolution_Device_handlers device = {
-    .Get = get, .List = list, .Report = report, .Chat = chat, .Echo = echo,
-    .Recode = recode, .Widen = widen, .Gather = report, .Calibrate = get,
+    .Get = get, .List = list, .Report = report_mean, .Chat = chat, .Echo = echo,
+    .Recode = recode, .Widen = widen, .Gather = report_mean, .Calibrate = get,
 };
 static const cgrpc_serving services[] = { evolution_Device_SERVING(&device) };
 
-CGRPC_SERVER_DEFINE(server, 4, 8, evolution_Device_MAX_REQUEST, 512,
+CGRPC_SERVER_DEFINE(server, 4, 8, evolution_Device_RX_BYTES, 512,
                     evolution_Device_SCRATCH);
 
 int main(int argc, char **argv)
 {
-    cgrpc_server_desc desc = { .port = cgrpc_posix_port(&posix),
-                               .services = services,
-                               .service_count = 1 };
-    if (cgrpc_posix_init(&posix) || cgrpc_server_init(&server, &desc) ||
-        cgrpc_posix_listen(&posix, &server, example_address(argc, argv))) {
-        fprintf(stderr, "%s\n", cgrpc_posix_error(&posix));
-        return 1;
-    }
-    printf("listening on %s\n", cgrpc_posix_address(&posix, 0));
-    fflush(stdout);
-    cgrpc_posix_serve(&posix);
-    return 0;
+    return server_main(argc, argv, &server, services, 1);
 }

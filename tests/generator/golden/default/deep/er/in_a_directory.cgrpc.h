@@ -19,10 +19,12 @@
  * ====================================================================== */
 
 #define deep_Diver_NAME "deep.Diver"
-/* The largest request, encoded: RX_BYTES of a server. */
+/* The largest request, encoded. */
 #define deep_Diver_MAX_REQUEST deep_Depth_size
 /* The largest reply, encoded: RX_BYTES of a client. */
 #define deep_Diver_MAX_REPLY acme_common_Id_size
+/* RX_BYTES of a server: a request, or one reply that waits. */
+#define deep_Diver_RX_BYTES CGRPC_MAX(deep_Depth_size, acme_common_Id_size)
 
 #define deep_Diver_Dive_PATH "/deep.Diver/Dive"
 #define deep_Diver_Dive_METHOD \
