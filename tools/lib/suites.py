@@ -299,7 +299,7 @@ def install(chosen):
     missing = [p for p in packages if not deps.have_package(p)]
     if missing:
         print("needs these Debian packages, and installs them: "
-              + " ".join(missing), flush=True)
+              + " ".join(map(deps.choice, missing)), flush=True)
         deps.apt(*missing)
 
 
