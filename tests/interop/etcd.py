@@ -527,7 +527,7 @@ def newer_etcd():
     path = os.path.join(deps.cache_dir("go", "etcd-" + pinned), "etcd")
     with deps.Lock("go"):
         if not os.path.exists(path):
-            golang.build_around(path, NEWER, (NEWER,), go="1.24")
+            golang.build_around(path, NEWER, (NEWER,), go="1.26")
     return path
 
 

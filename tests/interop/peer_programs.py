@@ -134,7 +134,7 @@ class ConnectGo(Peer):
         with deps.Lock("connect-peer"):
             shutil.copyfile(os.path.join(HERE, "connect_go_peer.go"),
                             os.path.join(place, "main.go"))
-            golang.build_around(self.program, ".", GO_MODULES, go="1.24")
+            golang.build_around(self.program, ".", GO_MODULES, go="1.26")
 
     def server(self, port):
         return [self.program, "server", str(port)]
@@ -219,9 +219,7 @@ class GrpcJs(Peer):
     server_lacks = ConnectGo.server_lacks
 
     def build(self):
-        for program, package in (("node", "nodejs"), ("npm", "npm")):
-            if not shutil.which(program):
-                deps.apt(package)
+        deps.apt(*deps.programs("node", "npm"))
         names = ("@grpc/grpc-js", "@grpc/proto-loader")
         self.version = deps.version(names[0])
         place = deps.cache_dir("npm", "grpc-js-" + self.version)
@@ -259,10 +257,7 @@ class GrpcJava(Peer):
         self.okhttp = transport == "okhttp"
 
     def build(self):
-        if not shutil.which("javac"):
-            deps.apt("default-jdk-headless")
-        if not shutil.which("mvn"):
-            deps.apt("maven")
+        deps.apt(*deps.programs("javac", "mvn"))
         self.version = deps.version("io.grpc:grpc-interop-testing")
         place = deps.cache_dir("java")
         stem = "grpc-interop-testing-" + self.version
@@ -331,8 +326,7 @@ class Tonic(Peer):
         with open(os.path.join(crate, "Cargo.lock")) as lock:
             self.version = re.search(r'name = "tonic"\nversion = "([^"]+)"',
                                      lock.read()).group(1)
-        if not shutil.which("cargo"):
-            deps.apt("cargo")
+        deps.apt(*deps.programs("cargo"))
         said = subprocess.run(["rustc", "--version"], capture_output=True,
                               text=True).stdout
         found = re.search(r"(\d+)\.(\d+)", said)

@@ -51,9 +51,11 @@ def talk():
     with deps.Process([os.path.join(OUT, "route_guide_server"),
                        "--port", "0"]) as server:
         address = server.wait_ready(r"listening on (\S+)\n").group(1)
-        print("\n$ route_guide_server --port 0\nlistening on " + address)
+        print("\n$ %s/route_guide_server --port 0\nlistening on %s"
+              % (os.path.relpath(OUT, deps.ROOT), address))
         port = address.rsplit(":", 1)[1]
-        print("\n$ route_guide_client --port " + port, flush=True)
+        print("\n$ %s/route_guide_client --port %s"
+              % (os.path.relpath(OUT, deps.ROOT), port), flush=True)
         done = subprocess.run([os.path.join(OUT, "route_guide_client"),
                                "--port", port], timeout=60)
         if done.returncode:
@@ -137,6 +139,7 @@ def parts(sizes):
 
 
 def main():
+    sys.argv[0] = "tools/demo"  # as errors name it
     if len(sys.argv) > 1:
         print("usage: tools/demo\n\n" + __doc__.strip())
         return

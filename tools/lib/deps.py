@@ -2,6 +2,7 @@
 how a server is started and stopped.
 
     deps.apt("valgrind", "nghttp2-server")   installs what is missing
+    deps.programs("node", "cargo")           packages of those not on PATH
     deps.apt_source("nanopb")                a source package: its directory
     deps.apt_files("etcd-server")            a package's files, not installed
     deps.npm_tool("buf")                     a programme of npm: its path
@@ -41,6 +42,16 @@ NPM_TOOLS = {
     "buf": "@bufbuild/buf",
 }
 
+# Programmes that often come from elsewhere, and the Debian packages that have
+# them. Debian 12's cargo is of 2022; cargo-web is kept new, for browsers.
+PROGRAMS = {
+    "node": "nodejs",
+    "npm": "npm",
+    "javac": "default-jdk-headless",
+    "mvn": "maven",
+    "cargo": "cargo-web|cargo",
+}
+
 
 class Missing(Exception):
     """Something is not there and could not be installed."""
@@ -60,7 +71,9 @@ def die(text):
 def run_quietly(what, command, **keywords):
     """Runs `command`, its output in a log file, and shows on stderr what it
     is and how long it takes. Raises Missing with the log's end if it fails."""
-    log = os.path.join(cache_dir("logs"), re.sub(r"\W+", "-", what) + ".log")
+    # A file's name has at most 255 bytes, and `what` may list forty packages.
+    log = os.path.join(cache_dir("logs"),
+                       re.sub(r"\W+", "-", what)[:100] + ".log")
     live = sys.stderr.isatty()
     began = time.monotonic()
     print(what + " ...", end="", file=sys.stderr, flush=True)
@@ -146,35 +159,50 @@ def version(name):
 # ---- Debian --------------------------------------------------------------
 
 def have_package(name):
-    status = subprocess.run(["dpkg-query", "-W", "-f", "${Status}", name],
-                            capture_output=True, text=True).stdout
-    return status.startswith("install ok installed")
+    """Whether it is installed; of "a|b", one of them."""
+    return any(subprocess.run(
+        ["dpkg-query", "-W", "-f", "${Status}", one], capture_output=True,
+        text=True).stdout.startswith("install ok installed")
+        for one in name.split("|"))
+
+
+def programs(*names):
+    """The packages of those programmes of PROGRAMS that are not on PATH."""
+    return tuple(PROGRAMS[name] for name in names if not shutil.which(name))
 
 
 def apt(*packages):
-    """Installs those Debian packages that are not there. Needs to be root,
-    or to have sudo that asks no password, only if something is missing."""
+    """Installs those Debian packages that are not there; of "a|b" the first
+    that the distribution has. Needs to be root, or to have sudo that asks no
+    password, only if something is missing."""
     if not shutil.which("dpkg-query"):
         raise Missing("this is no Debian or Ubuntu: install by hand what the "
                       "packages %s bring" % " ".join(packages))
     missing = [name for name in packages if not have_package(name)]
     if not missing:
         return
-    install = ["apt-get", "install", "-y", "--no-install-recommends"] + missing
+    install = ["apt-get", "install", "-y", "--no-install-recommends"]
     become = []
     if os.geteuid() != 0:
         become = ["sudo", "-n"]
         if not shutil.which("sudo") or subprocess.run(
                 become + ["true"], capture_output=True).returncode:
             raise Missing("not root, and packages are missing. Run:\n  sudo "
-                          + " ".join(install))
+                          + " ".join(install + list(map(choice, missing))))
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
     with Lock("apt"):
-        if not all(known_package(name) for name in missing):
+        if not all(known_package(name.split("|")[0]) for name in missing):
             run_quietly("apt-get update", become + ["apt-get", "update"],
                         env=environment)
+        missing = list(map(choice, missing))
         run_quietly("apt-get install " + " ".join(missing),
-                    become + install, env=environment)
+                    become + install + missing, env=environment)
+
+
+def choice(name):
+    """Of "a|b" the first that could be installed."""
+    names = name.split("|")
+    return next(filter(known_package, names), names[-1])
 
 
 def known_package(name):
@@ -314,8 +342,7 @@ def npm_tool(name):
     path = os.path.join(place, "node_modules", ".bin", name)
     with Lock("npm"):
         if not os.path.exists(path):
-            if not shutil.which("npm"):
-                apt("npm")
+            apt(*programs("npm"))
             run_quietly("npm install " + pinned,
                         ["npm", "install", "--no-audit", "--no-fund",
                          "--prefix", place, pinned])

@@ -59,9 +59,10 @@ def install(package, place):
     run("go install " + package, ["install", package], GOBIN=place)
 
 
-def build_around(made, package, modules, go="1.21"):
+def build_around(made, package, modules, go="1.23"):
     """The programme `made`, in a module of ours that requires `modules` at
-    their pinned versions. `package` is one of theirs, or "." for ours."""
+    their pinned versions. `package` is one of theirs, or "." for ours. `go` is
+    the Go that they want: unlike go install, go build takes no newer one."""
     place = os.path.dirname(made)
     with open(os.path.join(place, "go.mod"), "w") as file:
         file.write("module around\n\ngo %s\n\nrequire (\n%s)\n" % (

@@ -41,6 +41,8 @@ INTEROP = GRPC + (
     "dpkg-dev")
 PEERS = INTEROP + ("g++", "libgrpc++-dev", "libprotobuf-dev", "libabsl-dev",
                    "pkg-config")
+PROXIES = ("curl", "python3-pip", "liblua5.3-0", "libopentracing-c-wrapper0",
+           "libapr1", "libaprutil1", "libjansson4", "libnghttp2-14")
 MULTILIB = ("gcc-multilib", "g++-multilib", "pkg-config", "dpkg-dev")
 
 # A step of a suite: what it is called, and the command. `counts` False: the
@@ -108,10 +110,11 @@ def suites():
               + [script("tests/interop/peers.py", "--bin", host, "--quick"),
                  script("tests/interop/features.py", "--bin", host)]),
         Suite("peers", "gRPC's interop cases with every other peer, both ways",
-              False, BUILD + PEERS, build("host")
+              False, BUILD + PEERS + deps.programs(
+                  "node", "npm", "javac", "mvn", "cargo"), build("host")
               + [script("tests/interop/peers.py", "--bin", host, "--others")]),
         Suite("generator", "protoc-gen-cgrpc: its output, golden and compiled",
-              False, BUILD + CLANG + ("python3-venv",),
+              False, BUILD + CLANG + ("python3-venv",) + deps.programs("npm"),
               [script("tests/generator/run.py")]),
         Suite("conformance", "h2spec on the server, h2specd on the client",
               False, BUILD, build("host")
@@ -125,7 +128,7 @@ def suites():
               build("host")
               + [script("tests/interop/tools.py", "--bin", host)]),
         Suite("proxies", "nginx, HAProxy, Caddy, Apache and Envoy between",
-              False, BUILD + GRPC + ("curl",), build("host")
+              False, BUILD + GRPC + PROXIES, build("host")
               + [script("tests/interop/proxies.py", "--bin", host)]),
         Suite("evolution", "old and new clients and servers of one .proto",
               False, BUILD + GRPC, build("host")
@@ -296,7 +299,7 @@ def install(chosen):
     missing = [p for p in packages if not deps.have_package(p)]
     if missing:
         print("needs these Debian packages, and installs them: "
-              + " ".join(missing), flush=True)
+              + " ".join(map(deps.choice, missing)), flush=True)
         deps.apt(*missing)
 
 
@@ -314,6 +317,7 @@ def choose(names):
 
 
 def main():
+    sys.argv[0] = "tools/test"  # as errors name it
     parser = argparse.ArgumentParser(
         prog="tools/test", description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter)
