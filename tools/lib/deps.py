@@ -15,7 +15,8 @@ how a server is started and stopped.
         server.wait_ready(port=port)
 
 All that is downloaded or built stays in build/cache (or $CGRPC_CACHE), except
-Debian packages, which only apt() installs, and which it names beforehand.
+what Go, cargo, npm and pip keep in caches of their own below $HOME, and Debian
+packages, which only apt() installs, and which it names beforehand.
 Whatever takes time says so on stderr. What cannot be had raises Missing, whose
 text says what to do. What comes as Go modules is in golang.py.
 """

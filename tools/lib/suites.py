@@ -2,12 +2,14 @@
 """Builds everything and runs the tests.
 
     tools/test               all suites
-    tools/test quick         those that take no minute together
+    tools/test quick         the short ones: a minute or two together
     tools/test NAME...       these suites
     tools/test --list        names them
 
-Debian packages that are missing are named, then installed. What the compilers
-and the tests say goes to build/log/NAME.txt and is shown when something fails.
+Debian packages that are missing are named, then installed. A suite's first run
+also fetches and builds what it needs of Go, npm, Maven, crates and PyPI, which
+takes minutes. What compilers and tests say goes to build/log/NAME.txt, which
+can be followed meanwhile, and is shown when something fails.
 The last line is the sum: N passed, N failed, N skipped.
 """
 import argparse
