@@ -448,9 +448,19 @@ def platformio_manifest(name):
         raise Failed("library.json says version %s, cgrpc.h %s" % (
             manifest["version"], version()))
     for example in manifest["examples"]:
+        base = os.path.join(ROOT, example["base"])
         for file in example["files"]:
-            if not os.path.exists(os.path.join(ROOT, example["base"], file)):
+            path = os.path.join(base, file)
+            if not os.path.exists(path):
                 raise Failed("no %s/%s" % (example["base"], file))
+            with open(path) as text:
+                for other in re.findall(r'#include "(\.\./[^"]+)"', text.read()):
+                    other = os.path.normpath(os.path.join(
+                        os.path.dirname(file), other))
+                    if other not in example["files"]:
+                        raise Failed("%s includes %s, which the example %s "
+                                     "does not list" % (file, other,
+                                                        example["name"]))
 
 
 def ways():
