@@ -4845,7 +4845,8 @@ void cgrpc_call_init(cgrpc_call *call, uint8_t *memory, size_t bytes)
 void cgrpc_call_wake(cgrpc_call *call)
 {
     call->woken = 1;
-    call->side->woken = 1;
+    if (call->side) /* or it has never carried a call */
+        call->side->woken = 1;
 }
 
 void cgrpc_call_on_end(cgrpc_call *call, cgrpc_end_hook hook)

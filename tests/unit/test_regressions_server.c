@@ -461,6 +461,17 @@ TEST(drain__that_found_no_room_begins_when_there_is)
     SAID("G 2147483647 0\n");
 }
 
+/* A wake that comes late, or early, finds a slot that has no call: it is a
+ * hint, and harmless. It followed a null pointer. */
+TEST(wake__of_a_slot_without_a_call_is_harmless)
+{
+    start(&small);
+    cgrpc_call_wake(&server->memory->calls[0]);
+    request(1, "Unary", "");
+    say(1, END_STREAM, "hi");
+    CHECK(runs[UNARY] == 1);
+}
+
 /* HEADERS that end a connection, but not their block. */
 TEST(conn__that_is_dead_keeps_its_short_timer)
 {
@@ -493,5 +504,6 @@ TESTS = {
     RUN(drain__ends_though_a_header_block_is_never_finished),
     RUN(drain__that_found_no_room_begins_when_there_is),
     RUN(conn__that_is_dead_keeps_its_short_timer),
+    RUN(wake__of_a_slot_without_a_call_is_harmless),
     TESTS_END
 };
